@@ -1,0 +1,69 @@
+package detect
+
+import "github.com/stakeout-project/stakeout/ingest/event"
+
+// A Finding is one detector's claim about one event, with everything a person
+// needs to check it.
+type Finding struct {
+	ID       string          `json:"id"` // from detector, agent and event: stable, so a replay adds nothing
+	Detector string          `json:"detector"`
+	Threat   string          `json:"threat"` // row of the threat table, such as "privilege-drift"
+	Severity Severity        `json:"severity_id"`
+	Time     event.Timestamp `json:"time"` // of the event judged
+
+	Agent      string     `json:"agent"`
+	Role       string     `json:"role,omitempty"`
+	Tenant     string     `json:"tenant,omitempty"`
+	Session    string     `json:"session,omitempty"`
+	User       string     `json:"user,omitempty"`
+	Credential Credential `json:"credential,omitzero"` // that the session acted with: what containment can address
+
+	Reason   string   `json:"reason"`   // one sentence for a person
+	Observed string   `json:"observed"` // what was seen
+	Baseline string   `json:"baseline"` // against what is normal for this agent
+	PValue   float64  `json:"p_value"`  // probability of something at least this odd from the agent as it is known
+	Level    float64  `json:"level"`    // the p-value below which the budget let this become a finding
+	Event    string   `json:"event"`    // id of the event judged
+	Evidence []string `json:"evidence"` // ids of the events the claim rests on, oldest first, the one judged last
+
+	ASI   []string `json:"asi"`   // OWASP Top 10 for Agentic Applications 2026
+	ATLAS []string `json:"atlas"` // MITRE ATLAS techniques
+
+	Rules string `json:"rules"` // version of the rules in force
+}
+
+// Credential names a token without holding it.
+type Credential struct {
+	ID      string `json:"id,omitempty"` // jti or keyed hash
+	Issuer  string `json:"issuer,omitempty"`
+	Subject string `json:"subject,omitempty"`
+}
+
+// Severity is OCSF's severity_id.
+type Severity int
+
+// The severities of OCSF that a finding may have.
+const (
+	Informational Severity = 1
+	Low           Severity = 2
+	Medium        Severity = 3
+	High          Severity = 4
+	Critical      Severity = 5
+)
+
+// String returns OCSF's caption in lower case.
+func (s Severity) String() string {
+	switch s {
+	case Informational:
+		return "informational"
+	case Low:
+		return "low"
+	case Medium:
+		return "medium"
+	case High:
+		return "high"
+	case Critical:
+		return "critical"
+	}
+	return "unknown"
+}

@@ -1,0 +1,3 @@
+module github.com/stakeout-project/stakeout
+
+go 1.26.0

@@ -1,0 +1,88 @@
+// Package command is what passes between triage and executors: actions to take
+// and what became of them, as signed CloudEvents on NATS.
+//
+// It is a leaf, so that an executor, a store or an enforcement point can use it
+// without the rest of triage.
+package command
+
+import "github.com/stakeout-project/stakeout/ingest/event"
+
+// Kind is what an action does.
+type Kind string
+
+// The kinds of action, mildest first.
+const (
+	Watch       Kind = "watch"        // posture only: enforcement points may look closer
+	Page        Kind = "page"         // wake a person
+	RevokeToken Kind = "revoke_token" // RFC 7009, verified by RFC 7662
+)
+
+// Mode is how far an action goes by itself.
+type Mode string
+
+// The modes.
+const (
+	Shadow  Mode = "shadow"  // recorded as what would have been done; nothing is done
+	Approve Mode = "approve" // waits for an approver until it expires
+	Auto    Mode = "auto"    // commanded at once
+)
+
+// Status is how far an action has come.
+type Status string
+
+// The statuses. An action ends in verified, unverified, failed, rejected, expired or shadowed.
+const (
+	Shadowed   Status = "shadowed"   // mode shadow: would have been commanded
+	Waiting    Status = "waiting"    // mode approve: not decided yet
+	Held       Status = "held"       // a guard (budget, stale finding) held it back; a page says so
+	Commanded  Status = "commanded"  // on the wire, no answer yet
+	Verified   Status = "verified"   // the executor saw the capability gone
+	Unverified Status = "unverified" // carried out by its own account, but the capability is still there, or nobody answered
+	Failed     Status = "failed"     // the executor could not carry it out
+	Rejected   Status = "rejected"   // an approver said no
+	Expired    Status = "expired"    // nobody decided in time
+)
+
+// Target names what an action is aimed at. Credentials are named, never held.
+type Target struct {
+	Agent      string `json:"agent"`
+	Session    string `json:"session,omitempty"`
+	User       string `json:"user,omitempty"`
+	Credential string `json:"credential,omitempty"` // jti or keyed hash
+	Issuer     string `json:"issuer,omitempty"`
+	Subject    string `json:"subject,omitempty"`
+}
+
+// An Action is one step of the response to an incident.
+type Action struct {
+	ID       string   `json:"id"` // from incident, kind, target and step: stable, so it is commanded once
+	Incident string   `json:"incident"`
+	Kind     Kind     `json:"kind"`
+	Mode     Mode     `json:"mode"`
+	Step     int      `json:"step"` // of the policy's ladder, from 0
+	Target   Target   `json:"target"`
+	Policy   string   `json:"policy"` // name of the policy entry that chose it
+	Reason   string   `json:"reason"`
+	Findings []string `json:"findings"`
+
+	Occurred event.Timestamp `json:"occurred"` // time of the first finding's event
+	Decided  event.Timestamp `json:"decided"`  // when triage decided
+	Expires  event.Timestamp `json:"expires"`  // an executor refuses it after this
+}
+
+// An Outcome is what became of an action so far.
+type Outcome struct {
+	Action   Action          `json:"action"`
+	Status   Status          `json:"status"`
+	Detail   string          `json:"detail,omitempty"`   // one sentence: what was verified, or why not
+	Executor string          `json:"executor,omitempty"` // public key of the executor that answered
+	Time     event.Timestamp `json:"time"`
+}
+
+// An Ack is an executor's answer: what it did and what it then saw.
+type Ack struct {
+	Action string          `json:"action"` // id
+	Status Status          `json:"status"` // verified, unverified or failed
+	Detail string          `json:"detail"`
+	Time   event.Timestamp `json:"time"`
+}
