@@ -38,3 +38,122 @@ func (t *Timestamp) UnmarshalText(b []byte) error {
 	*t = At(v)
 	return nil
 }
+
+// year2000 is the earliest time of an event, and the least Unix nanoseconds can be: a smaller number counts other units.
+const year2000 Timestamp = 946684800e9
+
+// time reads a time that begins with c: a string as RFC 3339 has it, or a number of nanoseconds.
+func (d *Decoder) time(c byte) (Timestamp, bool) {
+	const want = "want RFC 3339 such as 2006-01-02T15:04:05.999Z, or integer Unix nanoseconds"
+	at := d.i
+	if isDigit(c) || c == '-' {
+		v, ok := d.integer()
+		if ok && v.V < int64(year2000) {
+			return 0, d.fail(at, "is a number too small for nanoseconds since 1970, "+want)
+		}
+		return Timestamp(v.V), ok
+	}
+	if c != '"' {
+		return 0, d.wrong("a time: RFC 3339 in quotes, or integer Unix nanoseconds")
+	}
+	s, ok := d.text(true)
+	if !ok {
+		return 0, false
+	}
+	if s == "" {
+		return 0, true
+	}
+	t, ok := parseTime(s)
+	switch {
+	case !ok:
+		return 0, d.fail(at, "is not a time from the years 1678 to 2262, "+want)
+	case t == 0 && d.at == fTime:
+		return 0, d.fail(at, "is the Unix epoch, want the time of the event")
+	}
+	return t, true
+}
+
+// parseTime reads RFC 3339, in either case of T and Z. Digits of the fraction
+// beyond nanoseconds are cut off. It refuses what nanoseconds since 1970 cannot hold.
+func parseTime(s string) (t Timestamp, ok bool) {
+	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' || s[13] != ':' || s[16] != ':' {
+		return 0, false
+	}
+	century, ok0 := two(s, 0)
+	year, ok1 := two(s, 2)
+	month, ok2 := two(s, 5)
+	day, ok3 := two(s, 8)
+	hour, ok4 := two(s, 11)
+	minute, ok5 := two(s, 14)
+	second, ok6 := two(s, 17)
+	year += century * 100
+	if !(ok0 && ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) ||
+		hour > 23 || minute > 59 || second > 59 {
+		return 0, false
+	}
+
+	i, nanos := 19, 0
+	if s[i] == '.' {
+		first, unit := i+1, 100_000_000
+		for i++; i < len(s) && isDigit(s[i]); i++ {
+			nanos += int(s[i]-'0') * unit
+			unit /= 10
+		}
+		if i == first {
+			return 0, false
+		}
+	}
+
+	offset := 0
+	switch zone := s[i:]; {
+	case zone == "Z" || zone == "z":
+	case len(zone) == len("+07:00") && (zone[0] == '+' || zone[0] == '-') && zone[3] == ':':
+		h, ok1 := two(zone, 1)
+		m, ok2 := two(zone, 4)
+		if !ok1 || !ok2 || h > 23 || m > 59 {
+			return 0, false
+		}
+		if offset = h*3600 + m*60; zone[0] == '-' {
+			offset = -offset
+		}
+	default:
+		return 0, false
+	}
+
+	seconds := int64(daysSince1970(year, month, day))*86400 + int64(hour*3600+minute*60+second-offset)
+	if seconds < minSeconds || seconds > maxSeconds {
+		return 0, false
+	}
+	return Timestamp(seconds*1e9 + int64(nanos)), true
+}
+
+// The seconds whose every nanosecond an int64 holds.
+const minSeconds, maxSeconds = -9223372036, 9223372035
+
+// two reads the two digits at i.
+func two(s string, i int) (v int, ok bool) {
+	hi, lo := s[i], s[i+1]
+	return int(hi-'0')*10 + int(lo-'0'), isDigit(hi) && isDigit(lo)
+}
+
+func daysIn(year, month int) int {
+	switch month {
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	case 4, 6, 9, 11:
+		return 30
+	}
+	return 31
+}
+
+// daysSince1970 counts in years that begin in March, so that the leap day comes last.
+func daysSince1970(year, month, day int) int {
+	if month < 3 {
+		year--
+		month += 12
+	}
+	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719468
+}
