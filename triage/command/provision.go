@@ -1,0 +1,91 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Layout says how the streams and buckets are kept.
+type Layout struct {
+	Replicas  int           // of every stream and bucket
+	Retention time.Duration // of commands, answers, and the state of incidents and actions
+	AckWait   time.Duration // after which a command that an executor took is handed to another one
+	Kinds     []Kind        // that have executors
+}
+
+// DefaultLayout is that of a single server.
+func DefaultLayout() Layout {
+	return Layout{Replicas: 1, Retention: 90 * 24 * time.Hour, AckWait: 30 * time.Second, Kinds: []Kind{Page, RevokeToken}}
+}
+
+// Provision makes the streams, buckets and durable consumers that are missing
+// and brings the others up to date. Triage does this, so that nobody else needs
+// the right to: executors, store and enforcement points only bind to them.
+//
+// Neither stream lets anyone delete or purge: what was commanded stays on record.
+func Provision(ctx context.Context, js jetstream.JetStream, l Layout) error {
+	streams := []jetstream.StreamConfig{
+		{Name: Actions, Subjects: []string{actionPrefix + ">", outcomePrefix + ">"},
+			Description: "commands to executors, and what became of them"},
+		{Name: Acks, Subjects: []string{ackPrefix + ">", approvalPrefix + ">"},
+			Description: "answers of executors, decisions of operators"},
+	}
+	for _, c := range streams {
+		c.Storage, c.Replicas, c.MaxAge = jetstream.FileStorage, l.Replicas, l.Retention
+		c.MaxMsgSize = MaxSize + 8<<10 // the headers
+		c.Duplicates = 10 * time.Minute
+		c.DenyDelete, c.DenyPurge, c.AllowDirect = true, true, true
+		if _, err := js.CreateOrUpdateStream(ctx, c); err != nil {
+			return fmt.Errorf("make stream %s: %w", c.Name, err)
+		}
+	}
+	buckets := []jetstream.KeyValueConfig{
+		{Bucket: PostureBucket, Description: "current standing by agent", History: 1},
+		{Bucket: IncidentBucket, Description: "findings that belong together", History: 1, TTL: l.Retention},
+		{Bucket: ActionBucket, Description: "how far every action has come", History: 1, TTL: l.Retention},
+		{Bucket: ExecutedBucket, Description: "actions that executors have begun", History: 1, TTL: l.Retention},
+	}
+	for _, c := range buckets {
+		c.Storage, c.Replicas = jetstream.FileStorage, l.Replicas
+		if _, err := js.CreateOrUpdateKeyValue(ctx, c); err != nil {
+			return fmt.Errorf("make bucket %s: %w", c.Bucket, err)
+		}
+	}
+	consumers := []struct {
+		stream string
+		config jetstream.ConsumerConfig
+	}{
+		{Acks, jetstream.ConsumerConfig{Durable: TriageConsumer}},
+		{Actions, jetstream.ConsumerConfig{Durable: StoreConsumer, FilterSubject: outcomePrefix + ">"}},
+	}
+	for _, k := range l.Kinds {
+		consumers = append(consumers, struct {
+			stream string
+			config jetstream.ConsumerConfig
+		}{Actions, jetstream.ConsumerConfig{Durable: ExecutorConsumer(k), FilterSubject: KindSubject(k)}})
+	}
+	for _, c := range consumers {
+		c.config.AckPolicy, c.config.AckWait, c.config.MaxAckPending = jetstream.AckExplicitPolicy, l.AckWait, 1000
+		if _, err := js.CreateOrUpdateConsumer(ctx, c.stream, c.config); err != nil {
+			return fmt.Errorf("make consumer %s of %s: %w", c.config.Durable, c.stream, err)
+		}
+	}
+	return nil
+}
+
+// Bind waits for a durable consumer that [Provision] makes, until ctx ends.
+func Bind(ctx context.Context, js jetstream.JetStream, stream, consumer string) (jetstream.Consumer, error) {
+	for try := 0; ; try++ {
+		c, err := js.Consumer(ctx, stream, consumer)
+		if err == nil {
+			return c, nil
+		}
+		if backoff(ctx, try) != nil {
+			return nil, fmt.Errorf("bind to consumer %s of %s: %w", consumer, stream, errors.Join(ctx.Err(), err))
+		}
+	}
+}
