@@ -70,7 +70,7 @@ func (d *Decoder) object(ev *Event) bool {
 		d.scratch = d.scratch[:mark]
 		if d.at == fLine {
 			d.unknown++
-			if !d.skip(1) {
+			if !d.skip(0) {
 				return false
 			}
 		} else {
@@ -82,11 +82,11 @@ func (d *Decoder) object(ev *Event) bool {
 				return false
 			}
 		}
+		d.at = fLine
 		if more, ok = d.more('}'); !ok {
 			return false
 		}
 	}
-	d.at = fLine
 	return ok
 }
 

@@ -7,6 +7,8 @@
 // are counted and left out, so content that a shipper sends by mistake ends here.
 package event
 
+//go:generate go test -run=TestSchemaIsTheTypes . -args -update
+
 // An Event is one thing an agent did.
 //
 // Every field but the first three may be missing: a missing string is empty, a

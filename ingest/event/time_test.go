@@ -1,0 +1,87 @@
+package event
+
+import (
+	"testing"
+	"time"
+)
+
+func TestParseTime(t *testing.T) {
+	f := func(s, want string) {
+		t.Helper()
+		got, ok := parseTime(s)
+		if want == "" {
+			if ok {
+				t.Errorf("parseTime(%s) = %s, want it refused", s, got)
+			}
+			return
+		}
+		if !ok || got.String() != want {
+			t.Errorf("parseTime(%s) = %s, %t; want %s", s, got, ok, want)
+		}
+	}
+	f("2026-03-02T08:00:00Z", "2026-03-02T08:00:00Z")
+	f("2026-03-02t08:00:00z", "2026-03-02T08:00:00Z")
+	f("2026-03-02T08:00:00.5Z", "2026-03-02T08:00:00.5Z")
+	f("2026-03-02T08:00:00.123456789+02:00", "2026-03-02T06:00:00.123456789Z")
+	f("2026-03-02T08:00:00.1234567899999-00:30", "2026-03-02T08:30:00.123456789Z")
+	f("2024-02-29T23:59:59-23:59", "2024-03-01T23:58:59Z")
+	f("2000-02-29T00:00:00Z", "2000-02-29T00:00:00Z")
+	f("1969-12-31T23:59:59.9Z", "1969-12-31T23:59:59.9Z")
+	f("1678-01-01T00:00:00Z", "1678-01-01T00:00:00Z")
+	f("2262-04-11T23:47:15.999999999Z", "2262-04-11T23:47:15.999999999Z")
+	for _, s := range []string{
+		"", "2026", "2026-03-02", "2026-03-02T08:00:00", "2026-03-02T08:00Z", "2026-03-02 08:00:00Z", "2026-03-02T08:00:00.Z", "2026-03-02T08:00:00,5Z",
+		"2026-03-02T08:00:00Zx", "2026-03-02T08:00:00+2:00", "2026-03-02T08:00:00+0200", "2026-03-02T08:00:00+24:00", "2026-03-02T08:00:00+02:60",
+		"2026-13-02T08:00:00Z", "2026-00-02T08:00:00Z", "2026-02-29T08:00:00Z", "1900-02-29T08:00:00Z", "2026-04-31T08:00:00Z", "2026-03-00T08:00:00Z",
+		"2026-03-02T24:00:00Z", "2026-03-02T08:60:00Z", "2026-03-02T08:00:60Z", "2026-03-02T08:00:00.5", "2o26-03-02T08:00:00Z", "2026/03/02T08:00:00Z",
+		"1677-01-01T00:00:00Z", "2262-04-11T23:47:16Z", "9999-12-31T23:59:59Z", "2026-03-02T08:00:00é",
+	} {
+		f(s, "")
+	}
+}
+
+// Every day on which a year, a month or a leap day begins or ends agrees with the standard library.
+func TestDaysSince1970(t *testing.T) {
+	for year := 1600; year <= 2400; year++ {
+		for month := 1; month <= 12; month++ {
+			for _, day := range []int{1, daysIn(year, month)} {
+				date := time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
+				if got, want := daysSince1970(year, month, day), int(date.Unix()/86400); got != want {
+					t.Fatalf("daysSince1970(%s) = %d, want %d", date.Format(time.DateOnly), got, want)
+				}
+				if date.Day() != day || date.AddDate(0, 0, 1).Day() != 1 && day != 1 {
+					t.Fatalf("daysIn(%d, %d) = %d", year, month, day)
+				}
+			}
+		}
+	}
+}
+
+// Whatever parseTime takes, the standard library reads the same.
+func FuzzParseTime(f *testing.F) {
+	f.Add("2026-03-02T08:00:00.123456789+02:00")
+	f.Add("2024-02-29t23:59:59z")
+	f.Add("2262-04-11T23:47:16Z")
+	f.Fuzz(func(t *testing.T, s string) {
+		got, ok := parseTime(s)
+		upper := []byte(s)
+		for i, c := range upper {
+			if c == 't' || c == 'z' {
+				upper[i] = c - 0x20
+			}
+		}
+		want, err := time.Parse(time.RFC3339Nano, string(upper))
+		inside := err == nil && want.Unix() >= minSeconds && want.Unix() <= maxSeconds
+		if ok && (err != nil || got != At(want)) {
+			t.Errorf("parseTime(%q) = %s, the standard library says %s, %v", s, got, want, err)
+		}
+		if !ok && inside && len(s) >= 20 && s[10] != ' ' {
+			for _, c := range s {
+				if c == ',' {
+					return // a comma in a fraction is the standard library's own liberty
+				}
+			}
+			t.Errorf("parseTime(%q) refuses %s", s, want)
+		}
+	})
+}
