@@ -13,7 +13,6 @@ type Summary struct {
 	Last   event.Timestamp
 
 	Privileges int // distinct, known
-	Tools      int // distinct, known
 }
 
 // State is where an agent's baseline stands in its life.
@@ -23,4 +22,5 @@ type State string
 const (
 	Learning State = "learning" // too little is known to judge the agent against itself
 	Active   State = "active"
+	Drifted  State = "drifted" // away from its own past, reported, not gone back
 )

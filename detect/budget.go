@@ -1,0 +1,73 @@
+package detect
+
+import (
+	"math"
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// Wealth is what one agent's tests by one detector may still risk: the expected
+// number of false findings that is not yet spent.
+//
+// It grows by the detector's share of the budget each day and holds at most
+// three days of it. Whatever a test risks is taken off before its answer is
+// known. So the expected number of false findings up to day T is at most
+// share * (T + 1), under any dependence between tests and at any rate of events:
+// alpha spending, which controls the per-family error rate.
+type Wealth float32
+
+const (
+	wealthDays = 3       // of budget that may be saved up
+	stake      = 1.0 / 4 // of the wealth that one test with a continuous p-value risks
+)
+
+// A Test is one detector's question to one event, of one of two kinds.
+//
+// A surprise comes at a known rate while the agent behaves as it always did. The
+// detector is on watch whether this event could surprise or not, so it pays rent
+// for the time that passed, and a flood of events costs it nothing.
+//
+// A p-value, uniform or larger while the agent behaves as it always did, risks
+// the level that it is compared with.
+type Test struct {
+	Rate float64 // of surprises per day; 0 if this is no question about a surprise
+	Odd  bool    // this event is one
+	P    float64 // p-value; 0 if this is no question with one
+}
+
+// pValue is the chance of something as odd: for a surprise, of one in a day.
+func (t Test) pValue() float64 {
+	if t.Rate > 0 {
+		return -math.Expm1(-t.Rate)
+	}
+	return t.P
+}
+
+// suspect reports whether the event is too odd to be learned, found or not.
+func (t Test) suspect() bool { return t.Odd || t.P > 0 && t.P <= suspicious }
+
+// suspicious is the p-value from which an event is not learned.
+const suspicious = 1e-4
+
+// decide pays for the time since the last event, spends what t risks and says
+// whether t is a finding, and at which level it was asked.
+func (w *Wealth) decide(t Test, share float64, passed time.Duration) (level float64, found bool) {
+	days := min(passed.Hours()/24, wealthDays)
+	have := math.Min(float64(*w)+float64(share*days), wealthDays*share)
+	defer func() { *w = Wealth(math.Max(have, 0)) }()
+	switch {
+	case t.Rate > 0 && t.Rate <= have:
+		level = have
+		have -= float64(t.Rate * days)
+		return level, t.Odd
+	case t.Rate == 0 && t.P > 0:
+		level = have * stake
+		have -= level
+		return level, t.P <= level
+	}
+	return have, false
+}
+
+// elapsed is the time from one event to the next; never negative, because events may come late.
+func elapsed(from, to event.Timestamp) time.Duration { return max(to.Sub(from), 0) }

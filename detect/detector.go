@@ -1,0 +1,41 @@
+package detect
+
+import "github.com/stakeout-project/stakeout/ingest/event"
+
+// A Detector judges one event against what is normal for its agent.
+//
+// A Detector holds configuration and never state, so the same event and profile
+// always get the same answer and one value serves all goroutines. Judge and
+// Explain only read.
+type Detector interface {
+	About() About
+	// Judge asks the detector's question. What it cannot say, for want of
+	// history or of a field, is a Test that was not asked.
+	Judge(v View) Test
+	// Explain says why Judge's answer was odd. It is called for findings only.
+	Explain(v View) Claim
+}
+
+// About is what every finding of a detector has in common.
+type About struct {
+	Name     string   // such as "first_use"
+	Threat   string   // row of the threat table
+	Severity Severity // of its findings
+	ASI      []string // OWASP Top 10 for Agentic Applications 2026
+	ATLAS    []string // MITRE ATLAS techniques
+}
+
+// A View is what a detector may look at.
+type View struct {
+	Event   *event.Event
+	Profile *Profile
+	Session *Session // of the event; empty where the event has none
+}
+
+// A Claim is a finding in words.
+type Claim struct {
+	Reason   string
+	Observed string
+	Baseline string
+	Evidence []string // ids of earlier events, oldest first
+}

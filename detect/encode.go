@@ -1,0 +1,254 @@
+package detect
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// encoding is the version of the profile's encoding, its first byte. A change of
+// what [Profile.code] visits, or of the meaning of a statistic, is a new version.
+const encoding = 1
+
+var errCut = errors.New("is cut off")
+
+// AppendBinary appends the encoding of p. Empty slots take no room.
+func (p *Profile) AppendBinary(dst []byte) []byte {
+	c := coder{buf: append(dst, encoding)}
+	p.code(&c)
+	return c.buf
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (p *Profile) UnmarshalBinary(b []byte) error {
+	if len(b) == 0 {
+		return errCut
+	}
+	if b[0] != encoding {
+		return fmt.Errorf("has encoding version %d, this build reads %d", b[0], encoding)
+	}
+	c := coder{buf: b[1:], reading: true}
+	*p = Profile{}
+	p.code(&c)
+	if c.err == nil && len(c.buf) > 0 {
+		c.err = fmt.Errorf("has %d bytes too many", len(c.buf))
+	}
+	return c.err
+}
+
+// Summarize reads the summary of an agent's profile from its encoding.
+func Summarize(agent string, encoded []byte) (Summary, error) {
+	var p Profile
+	if err := p.UnmarshalBinary(encoded); err != nil {
+		return Summary{}, fmt.Errorf("profile of %s: %w", agent, err)
+	}
+	return Summary{Agent: agent, Role: p.role.String(), Tenant: p.tenant.String(), State: p.State(), Events: p.events,
+		First: p.first, Last: p.last, Privileges: p.privileges.used()}, nil
+}
+
+// code visits every field of a profile, to write it or to read it: one
+// description of the layout serves both.
+func (p *Profile) code(c *coder) {
+	p.seen.code(c)
+	c.time(&p.first)
+	c.time(&p.last)
+	c.u64(&p.events)
+	c.f32(&p.days)
+	for _, t := range []*Text{&p.role, &p.tenant, &p.issuer, &p.subject} {
+		c.text(t)
+	}
+	c.time(&p.budgeted)
+	for i := range p.wealth {
+		c.f32((*float32)(&p.wealth[i]))
+	}
+	c.flag(&p.drifted)
+	p.privileges.code(c)
+	for _, n := range p.novelties() {
+		n.code(c)
+	}
+	for i := range p.sessions {
+		p.sessions[i].code(c)
+	}
+	for i := range p.poisons {
+		p.poisons[i].code(c)
+	}
+	c.u8(&p.nextPoison, poisonSlots)
+}
+
+func (s *Seen) code(c *coder) {
+	c.i64(&s.applied)
+	for i := range s.sources {
+		m := &s.sources[i]
+		if c.slot(m.partition != 0) {
+			c.u32(&m.partition)
+			c.u32(&m.line)
+			c.i64(&m.offset)
+		}
+	}
+	for i := range s.recent {
+		if c.slot(s.recent[i] != 0) {
+			c.u64(&s.recent[i])
+		}
+	}
+	c.u8(&s.next, recentIDs)
+}
+
+func (h *Histogram) code(c *coder) {
+	c.u32(&h.uses)
+	c.u32(&h.seen)
+	c.f32(&h.dispersion)
+	for i := range h.cell {
+		cell := &h.cell[i]
+		if c.slot(cell.id != 0 || cell.long != 0 || cell.short != 0) {
+			c.u64(&cell.id)
+			c.f32(&cell.long)
+			c.f32(&cell.short)
+			c.u8(&cell.nameLen, nameCap+1)
+			c.bytes(cell.name[:cell.nameLen])
+		}
+	}
+}
+
+func (n *Novelty) code(c *coder) {
+	c.u32(&n.trials)
+	c.f32(&n.surprises)
+	c.time(&n.learned)
+	for i := range n.items {
+		if c.slot(n.items[i] != 0) {
+			c.u32(&n.items[i])
+		}
+	}
+}
+
+func (s *Session) code(c *coder) {
+	if !c.slot(s.id != 0) {
+		return
+	}
+	c.u64(&s.id)
+	c.time(&s.last)
+	c.u16(&s.intents)
+	c.u16(&s.fired)
+	c.text(&s.credential)
+	c.text(&s.tainted)
+	c.text(&s.recalled)
+	c.u64(&s.poison)
+}
+
+func (m *poisonedRecord) code(c *coder) {
+	if !c.slot(m.record != 0) {
+		return
+	}
+	c.u64(&m.record)
+	c.u64(&m.session)
+	c.text(&m.written)
+}
+
+// A coder writes to the end of buf, or reads from its beginning. After the
+// first error it reads zeros.
+type coder struct {
+	buf     []byte
+	reading bool
+	err     error
+}
+
+// take returns the next n bytes to read or to write.
+func (c *coder) take(n int) []byte {
+	if !c.reading {
+		end := len(c.buf)
+		for range n {
+			c.buf = append(c.buf, 0)
+		}
+		return c.buf[end:]
+	}
+	if len(c.buf) < n {
+		c.err, c.buf = errCut, nil
+		return make([]byte, n)
+	}
+	b := c.buf[:n]
+	c.buf = c.buf[n:]
+	return b
+}
+
+func (c *coder) u64(v *uint64) {
+	if b := c.take(8); c.reading {
+		*v = binary.LittleEndian.Uint64(b)
+	} else {
+		binary.LittleEndian.PutUint64(b, *v)
+	}
+}
+
+func (c *coder) u32(v *uint32) {
+	if b := c.take(4); c.reading {
+		*v = binary.LittleEndian.Uint32(b)
+	} else {
+		binary.LittleEndian.PutUint32(b, *v)
+	}
+}
+
+func (c *coder) u16(v *uint16) {
+	if b := c.take(2); c.reading {
+		*v = binary.LittleEndian.Uint16(b)
+	} else {
+		binary.LittleEndian.PutUint16(b, *v)
+	}
+}
+
+// u8 is a number below limit.
+func (c *coder) u8(v *uint8, limit int) {
+	b := c.take(1)
+	if !c.reading {
+		b[0] = *v
+		return
+	}
+	if int(b[0]) >= limit && c.err == nil {
+		c.err = fmt.Errorf("has %d where less than %d can stand", b[0], limit)
+		return
+	}
+	*v = b[0]
+}
+
+func (c *coder) i64(v *int64) {
+	u := uint64(*v)
+	c.u64(&u)
+	*v = int64(u)
+}
+
+func (c *coder) time(v *event.Timestamp) { c.i64((*int64)(v)) }
+
+func (c *coder) f32(v *float32) {
+	u := math.Float32bits(*v)
+	c.u32(&u)
+	f := math.Float32frombits(u)
+	if c.reading && (f != f || math.IsInf(float64(f), 0) || f < 0) {
+		c.err, f = errors.New("has a statistic that is no number of 0 or more"), 0
+	}
+	*v = f
+}
+
+func (c *coder) flag(v *bool) { *v = c.slot(*v) }
+
+// slot says whether the next slot is in use.
+func (c *coder) slot(used bool) bool {
+	var u uint8
+	if used {
+		u = 1
+	}
+	c.u8(&u, 2)
+	return u == 1
+}
+
+func (c *coder) bytes(b []byte) {
+	if have := c.take(len(b)); c.reading {
+		copy(b, have)
+	} else {
+		copy(have, b)
+	}
+}
+
+func (c *coder) text(t *Text) {
+	c.u8(&t.n, textCap+1)
+	c.bytes(t.b[:t.n])
+}

@@ -1,0 +1,180 @@
+// Package detect decides whether an agent is behaving unlike itself.
+//
+// The engine keeps one [Profile] per agent. It asks every [Detector] about an
+// event, and only then lets the profile learn: an event never helps to excuse
+// itself. The package does no I/O, starts no goroutine, reads no clock and logs
+// nothing; time is event time. The same profile and the same events in the same
+// order give the same findings, byte for byte.
+package detect
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// An Engine judges the events of one partition's agents. It is not for
+// concurrent use.
+type Engine struct {
+	rules   Rules
+	agents  map[string]*agent
+	changed []*agent // since Changed last ran to its end, in order of change
+	stats   Stats
+}
+
+type agent struct {
+	id      string
+	changed bool
+	profile Profile
+}
+
+// Stats count what an engine did since it was made.
+type Stats struct {
+	Judged   uint64
+	Repeated uint64 // events left out because they had been judged before
+	Findings uint64
+}
+
+// New returns an engine without profiles.
+func New(r Rules) *Engine {
+	return &Engine{rules: r, agents: map[string]*agent{}}
+}
+
+// Stats returns the counts so far.
+func (e *Engine) Stats() Stats { return e.stats }
+
+// Agents is how many profiles the engine holds.
+func (e *Engine) Agents() int { return len(e.agents) }
+
+// Observe judges the event at an offset of the partition and then learns it.
+// An event that its agent's profile has taken in already is left out. The
+// strings of ev are not kept.
+func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Finding {
+	a := e.agents[ev.Agent]
+	if a == nil {
+		a = &agent{id: strings.Clone(ev.Agent)}
+		a.profile.seen.applied = -1
+		e.agents[a.id] = a
+	}
+	p := &a.profile
+	if offset <= p.seen.applied {
+		e.stats.Repeated++
+		return nil
+	}
+	p.seen.applied = offset
+	if !a.changed {
+		a.changed = true
+		e.changed = append(e.changed, a)
+	}
+	if p.seen.again(ev, src) {
+		e.stats.Repeated++
+		return nil
+	}
+	p.seen.take(ev, src)
+	e.stats.Judged++
+	found := e.judge(ev, p)
+	e.stats.Findings += uint64(len(found))
+	return found
+}
+
+// firstWealth is the time whose budget an agent starts with.
+const firstWealth = 24 * time.Hour
+
+func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
+	v := View{Event: ev, Profile: p, Session: p.find(ev.Session)}
+	if v.Session == nil {
+		v.Session = &Session{}
+	}
+	passed := elapsed(p.budgeted, ev.Time)
+	if p.budgeted == 0 {
+		passed = firstWealth
+	}
+	p.budgeted = max(p.budgeted, ev.Time)
+
+	var found []Finding
+	var fired uint16
+	suspect := false
+	for i, d := range e.rules.Detectors {
+		t := d.Judge(v)
+		level, ok := p.wealth[i].decide(t, e.rules.Budget*d.Share, passed)
+		suspect = suspect || t.suspect()
+		if !ok || v.Session.fired&(1<<i) != 0 {
+			continue
+		}
+		suspect = true
+		fired |= 1 << i
+		found = append(found, e.finding(d, v, t.pValue(), level))
+		if _, drift := d.Detector.(Drift); drift {
+			p.drifted = true
+		}
+	}
+	p.age(passed)
+	p.learn(v, suspect, len(found) > 0)
+	p.observe(ev)
+	if s := p.find(ev.Session); s != nil {
+		s.fired |= fired
+	}
+	return found
+}
+
+func (e *Engine) finding(d Enabled, v View, pValue, level float64) Finding {
+	ev, a, c := v.Event, d.About(), d.Explain(v)
+	sum := sha256.Sum256([]byte(a.Name + "\x00" + ev.Agent + "\x00" + ev.ID))
+	f := Finding{
+		ID: hex.EncodeToString(sum[:16]), Detector: a.Name, Threat: a.Threat, Severity: a.Severity, Time: ev.Time,
+		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User),
+		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
+		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level,
+		Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.rules.Version,
+	}
+	p := v.Profile
+	if f.Credential.ID == "" {
+		f.Credential.ID = v.Session.credential.String()
+	}
+	if f.Credential.ID != "" && f.Credential.Issuer == "" {
+		f.Credential.Issuer, f.Credential.Subject = p.issuer.String(), p.subject.String()
+	}
+	if f.Role == "" {
+		f.Role = p.role.String()
+	}
+	if f.Tenant == "" {
+		f.Tenant = p.tenant.String()
+	}
+	return f
+}
+
+// Changed yields the agents whose profiles changed since it last ran to its
+// end, in order of change, with their encodings, each valid until the next.
+func (e *Engine) Changed() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		var buf []byte
+		for _, a := range e.changed {
+			buf = a.profile.AppendBinary(buf[:0])
+			if !yield(a.id, buf) {
+				return
+			}
+		}
+		for _, a := range e.changed {
+			a.changed = false
+		}
+		e.changed = e.changed[:0]
+	}
+}
+
+// Restore takes in a profile as Changed yielded it. Of two encodings for one
+// agent the one that has taken in more stands.
+func (e *Engine) Restore(id string, encoded []byte) error {
+	restored := &agent{id: strings.Clone(id)}
+	if err := restored.profile.UnmarshalBinary(encoded); err != nil {
+		return fmt.Errorf("profile of %s: %w", id, err)
+	}
+	if have := e.agents[id]; have == nil || have.profile.seen.applied < restored.profile.seen.applied {
+		e.agents[restored.id] = restored
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package detect
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// FirstUse finds an agent that exercises a privilege of high impact which it
+// never exercised before.
+type FirstUse struct{ Prior Prior }
+
+// About implements [Detector].
+func (d FirstUse) About() About {
+	return About{Name: "first_use", Threat: PrivilegeDrift, Severity: High,
+		ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
+}
+
+func (d FirstUse) prior() Prior { return d.Prior }
+
+// Judge implements [Detector]. It asks of every event that exercises a privilege.
+func (d FirstUse) Judge(v View) Test {
+	if !v.Profile.mature() {
+		return Test{}
+	}
+	return v.Profile.firsts.test(firstUse(v), d.Prior, v.Profile.days)
+}
+
+func firstUse(v View) occasion {
+	if v.Event.Privilege == "" {
+		return occasion{}
+	}
+	item := hash(v.Event.Privilege)
+	return occasion{trial: true, item: item, odd: impactful(v.Event) && !v.Profile.firsts.knows(item)}
+}
+
+// Explain implements [Detector].
+func (d FirstUse) Explain(v View) Claim {
+	ev, p := v.Event, v.Profile
+	return Claim{
+		Reason:   fmt.Sprintf("%s exercised %s for the first time", ev.Agent, ev.Privilege),
+		Observed: fmt.Sprintf("%s%s, never used before", ev.Privilege, by(ev)),
+		Baseline: fmt.Sprintf("in %d uses since %s: %s", p.privileges.uses, p.first.Time().Format("2006-01-02"), p.privileges.describe()),
+	}
+}
+
+// impactful reports whether an event exercises a privilege that can do harm: one
+// that changes the world, or touches what is sensitive. Where the event says
+// neither, the privilege's verb decides.
+func impactful(ev *event.Event) bool {
+	switch ev.Sensitivity {
+	case event.Confidential, event.Restricted:
+		return true
+	}
+	switch ev.Effect {
+	case event.Read, event.Fetch, event.Write:
+		return false
+	case "":
+		return ev.Sensitivity == "" && !readOnly(ev.Privilege)
+	}
+	return true
+}
+
+// readOnly reports whether the verb of a privilege only looks.
+func readOnly(privilege string) bool {
+	switch privilege[strings.LastIndexByte(privilege, ':')+1:] {
+	case "read", "list", "get", "search", "view":
+		return true
+	}
+	return false
+}
+
+// by says through which tool an event acted.
+func by(ev *event.Event) string {
+	if ev.Tool == "" {
+		return ""
+	}
+	return " through " + ev.Tool
+}

@@ -1,0 +1,51 @@
+package detect
+
+import "github.com/stakeout-project/stakeout/ingest/event"
+
+// poisonSlots is how many memory records of untrusted origin are remembered.
+const poisonSlots = 4
+
+// A poisonedRecord is a memory record whose content came from untrusted origin.
+type poisonedRecord struct {
+	record  uint64 // of store and record id
+	session uint64 // that wrote it
+	written Text   // event that wrote it
+}
+
+// poisoned returns what is known of the record that ev names, nil if nothing is held against it.
+func (p *Profile) poisoned(ev *event.Event) *poisonedRecord {
+	if ev.Record == "" {
+		return nil
+	}
+	return p.poison(hash(ev.Store, ev.Record))
+}
+
+func (p *Profile) poison(record uint64) *poisonedRecord {
+	for i := range p.poisons {
+		if record != 0 && p.poisons[i].record == record {
+			return &p.poisons[i]
+		}
+	}
+	return nil
+}
+
+// wrote follows a write to memory. Content of untrusted origin poisons the
+// record, content of another origin cleans it. Where the origin is missing,
+// a session that has seen untrusted content is taken to have written it down.
+func (p *Profile) wrote(ev *event.Event, s *Session) {
+	if ev.Record == "" {
+		return
+	}
+	untrusted := ev.Origin == event.FromUntrusted || ev.Origin == "" && !s.tainted.empty()
+	m := p.poisoned(ev)
+	switch {
+	case !untrusted && m != nil:
+		*m = poisonedRecord{}
+	case untrusted && m == nil:
+		m = &p.poisons[p.nextPoison%poisonSlots]
+		p.nextPoison = (p.nextPoison + 1) % poisonSlots
+		fallthrough
+	case untrusted:
+		*m = poisonedRecord{record: hash(ev.Store, ev.Record), session: s.id, written: text(ev.ID)}
+	}
+}

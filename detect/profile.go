@@ -1,0 +1,134 @@
+package detect
+
+import (
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// A Profile is what is normal for one agent. It is of fixed size and has no
+// pointers: nothing that an agent does can make it grow.
+type Profile struct {
+	seen    Seen
+	first   event.Timestamp
+	last    event.Timestamp
+	events  uint64  // learned
+	days    float32 // since it is mature, the last few months of them
+	role    Text
+	tenant  Text
+	issuer  Text // of the credential seen last
+	subject Text
+
+	budgeted event.Timestamp // until when wealth is paid in
+	wealth   [maxDetectors]Wealth
+
+	drifted    bool // drift was reported and has not gone back
+	privileges Histogram
+	firsts     Novelty // privileges exercised
+	breaches   Novelty // privileges exercised beyond the principal's entitlement
+	flows      Novelty // flows of untrusted values into effectful calls that nobody asked for
+	recalls    Novelty // effectful tools that acted on poisoned memory
+
+	sessions   [sessionSlots]Session
+	poisons    [poisonSlots]poisonedRecord
+	nextPoison uint8
+}
+
+const maxDetectors = 8
+
+// The least that must be known of an agent before it is judged against itself.
+const (
+	matureEvents = 200
+	matureAge    = 24 * time.Hour
+)
+
+// State says where the baseline stands in its life.
+func (p *Profile) State() State {
+	switch {
+	case p.events < matureEvents || p.last.Sub(p.first) < matureAge:
+		return Learning
+	case p.drifted:
+		return Drifted
+	}
+	return Active
+}
+
+func (p *Profile) mature() bool { return p.State() != Learning }
+
+// observe takes in what holds of every event, suspect or not: who the agent is,
+// how far time has come, what its sessions did.
+func (p *Profile) observe(ev *event.Event) {
+	if p.first == 0 {
+		p.first, p.last = ev.Time, ev.Time
+	}
+	p.first, p.last = min(p.first, ev.Time), max(p.last, ev.Time)
+	if ev.Role != "" {
+		p.role.set(ev.Role)
+	}
+	if ev.Tenant != "" {
+		p.tenant.set(ev.Tenant)
+	}
+	if ev.CredentialIssuer != "" {
+		p.issuer.set(ev.CredentialIssuer)
+	}
+	if ev.CredentialSubject != "" {
+		p.subject.set(ev.CredentialSubject)
+	}
+	p.track(ev)
+}
+
+// memory is how long surprises are remembered: after this time a third is left.
+const memory = 130 * 24 * time.Hour
+
+// age lets time pass for an agent that is mature: exposure grows, and with the
+// surprises seen in it fades.
+func (p *Profile) age(passed time.Duration) {
+	if !p.mature() || passed == 0 {
+		return
+	}
+	share := float32(min(passed.Seconds()/memory.Seconds(), 1))
+	p.days += float32(passed.Hours()/24) - float32(p.days*share)
+	for _, n := range p.novelties() {
+		n.fade(share)
+	}
+}
+
+func (p *Profile) novelties() [4]*Novelty {
+	return [4]*Novelty{&p.firsts, &p.breaches, &p.flows, &p.recalls}
+}
+
+// learn lets the baseline take in an event that was judged. The distribution of
+// privileges takes no suspect event, and none while it has drifted: an incident
+// never becomes the norm by lasting.
+func (p *Profile) learn(v View, suspect, reported bool) {
+	ev, mature := v.Event, p.mature()
+	p.firsts.learn(firstUse(v), ev.Time, mature, reported)
+	p.breaches.learn(breach(v), ev.Time, mature, reported)
+	p.flows.learn(flow(v), ev.Time, mature, reported)
+	p.recalls.learn(recall(v), ev.Time, mature, reported)
+	if ev.Privilege != "" {
+		p.privileges.learn(ev.Privilege, suspect || p.drifted)
+		p.review()
+	}
+	if !suspect {
+		p.events++
+	}
+}
+
+// review looks, where it is due, at whether the distribution of privileges has
+// moved: it learns how much it moves of itself, and sees a drift go back.
+func (p *Profile) review() {
+	h := &p.privileges
+	if !h.due() {
+		return
+	}
+	g, df := h.divergence()
+	if p.drifted {
+		p.drifted = h.tail(g, df) < recovered
+		return
+	}
+	h.disperse(g, df)
+}
+
+// recovered is the p-value from which a drift counts as gone back.
+const recovered = 0.05

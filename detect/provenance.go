@@ -1,0 +1,81 @@
+package detect
+
+import (
+	"fmt"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// Provenance finds an effectful call that nobody asked for, with an argument
+// whose value came only from untrusted content, by a way such values never took
+// before: from that source tool into that argument of that tool.
+type Provenance struct{ Prior Prior }
+
+// About implements [Detector].
+func (d Provenance) About() About {
+	return About{Name: "provenance", Threat: PromptInjection, Severity: High,
+		ASI: []string{"ASI01"}, ATLAS: []string{"AML.T0051.001"}}
+}
+
+func (d Provenance) prior() Prior { return d.Prior }
+
+// Judge implements [Detector]. It asks of every effectful call whose argument
+// origins are known. Where it is not known what the user asked for, the flow alone counts.
+func (d Provenance) Judge(v View) Test {
+	if !v.Profile.mature() {
+		return Test{}
+	}
+	return v.Profile.flows.test(flow(v), d.Prior, v.Profile.days)
+}
+
+func flow(v View) occasion {
+	ev := v.Event
+	if ev.Name != event.ToolCall || !ev.Effect.Changes() || len(ev.ArgOrigins) == 0 {
+		return occasion{}
+	}
+	o := occasion{trial: true}
+	if arg, source := untrusted(v); arg != "" {
+		o.item = hash(source, ev.Tool, arg)
+		asked, known := v.Session.asked(ev.Effect)
+		o.odd = !v.Profile.flows.knows(o.item) && !(known && asked)
+	}
+	return o
+}
+
+// untrusted returns an argument with a value from untrusted content, and the
+// tool it came through: one of an unknown flow if there is any.
+func untrusted(v View) (arg, source string) {
+	for _, m := range v.Event.ArgOrigins {
+		if m.Value != event.FromUntrusted {
+			continue
+		}
+		src, _ := v.Event.ArgSources.Lookup(m.Key)
+		if arg == "" || !v.Profile.flows.knows(hash(src, v.Event.Tool, m.Key)) {
+			arg, source = m.Key, src
+		}
+	}
+	return arg, source
+}
+
+// Explain implements [Detector].
+func (d Provenance) Explain(v View) Claim {
+	ev, n := v.Event, &v.Profile.flows
+	arg, source := untrusted(v)
+	from := "untrusted content"
+	if source != "" {
+		from += " that " + source + " returned"
+	}
+	wish := "what the user asked for is not known"
+	if _, known := v.Session.asked(ev.Effect); known {
+		wish = fmt.Sprintf("the user did not ask for effect %s", ev.Effect)
+	}
+	c := Claim{
+		Reason:   fmt.Sprintf("%s called %s with %s taken from %s", ev.Agent, ev.Tool, arg, from),
+		Observed: fmt.Sprintf("%s -> %s.%s, effect %s; %s", from, ev.Tool, arg, ev.Effect, wish),
+		Baseline: fmt.Sprintf("in %d effectful calls, %.1f unasked ones by a new way; %d ways known", n.trials, n.surprises, n.known()),
+	}
+	if !v.Session.tainted.empty() {
+		c.Evidence = []string{v.Session.tainted.String()}
+	}
+	return c
+}

@@ -1,0 +1,66 @@
+package detect
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Rules are what the operator decides: the budget of false findings, and how
+// detectors share it.
+type Rules struct {
+	Version   string  // names these rules in every finding made under them
+	Budget    float64 // tolerable false findings per agent-day, over all detectors
+	Detectors []Enabled
+}
+
+// Enabled is a detector with its part of the budget.
+type Enabled struct {
+	Detector
+	Share float64 // of the budget, 0 to 1
+}
+
+// DefaultRules returns the rules that hold where an operator has written none.
+//
+// The priors say that surprises are rare (one in 300 days of an agent for a first
+// use of high impact, one in 600 for the others) and that agents differ much: one
+// surprise more makes the expected rate several times higher.
+func DefaultRules() Rules {
+	return Rules{Version: "default", Budget: 0.01, Detectors: []Enabled{
+		{FirstUse{Prior{A: .1, B: 30}}, .25},
+		{Drift{}, .15},
+		{Entitlement{Prior{A: .05, B: 30}}, .20},
+		{Provenance{Prior{A: .05, B: 30}}, .20},
+		{Memory{Prior{A: .05, B: 30}}, .20},
+	}}
+}
+
+// Validate reports everything that makes r no rules.
+func (r Rules) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !(r.Budget > 0 && r.Budget <= 100) {
+		bad("budget: is %v, want more than 0 and at most 100 false findings per agent-day", r.Budget)
+	}
+	if n := len(r.Detectors); n == 0 || n > maxDetectors {
+		bad("detectors: are %d, want 1 to %d", n, maxDetectors)
+	}
+	sum, seen := 0.0, map[string]bool{}
+	for _, d := range r.Detectors {
+		name := d.About().Name
+		if seen[name] {
+			bad("detectors.%s: stands twice", name)
+		}
+		seen[name] = true
+		if !(d.Share > 0 && d.Share <= 1) {
+			bad("detectors.%s.share: is %v, want more than 0 and at most 1", name, d.Share)
+		}
+		sum += d.Share
+		if p, ok := d.Detector.(interface{ prior() Prior }); ok && !p.prior().proper() {
+			bad("detectors.%s.prior: is %v surprises in %v days, want more than 0 of both", name, p.prior().A, p.prior().B)
+		}
+	}
+	if sum > 1+1e-9 {
+		bad("detectors: shares sum to %.3g, want at most 1", sum)
+	}
+	return errors.Join(errs...)
+}

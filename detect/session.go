@@ -1,0 +1,108 @@
+package detect
+
+import "github.com/stakeout-project/stakeout/ingest/event"
+
+// sessionSlots is how many sessions of one agent are followed at a time; a new
+// one takes the place of the one quiet for longest.
+const sessionSlots = 4
+
+// A Session is what must be remembered of one session to judge its later events.
+type Session struct {
+	id      uint64
+	last    event.Timestamp
+	intents uint16 // effects that the user asked for, a bit each
+	fired   uint16 // detectors that have spoken in this session, a bit each
+
+	credential Text // that the session acts with
+	tainted    Text // event that brought untrusted content in
+	recalled   Text // event that read a poisoned memory record
+	poison     uint64
+}
+
+// asked reports whether the user asked for e, and whether it is known what the user asked for.
+func (s *Session) asked(e event.Effect) (asked, known bool) {
+	return s.intents&intent(e) != 0, s.intents != 0
+}
+
+// intent is the bit of an effect. The lowest bit says that intents are known at all.
+func intent(e event.Effect) uint16 {
+	switch e {
+	case event.Read:
+		return 1 << 1
+	case event.Fetch:
+		return 1 << 2
+	case event.Write:
+		return 1 << 3
+	case event.Send:
+		return 1 << 4
+	case event.Share:
+		return 1 << 5
+	case event.Delete:
+		return 1 << 6
+	case event.Money:
+		return 1 << 7
+	case event.Execute:
+		return 1 << 8
+	case event.Auth:
+		return 1 << 9
+	}
+	return 0
+}
+
+// find returns the slot of a session, nil if it is not followed.
+func (p *Profile) find(id string) *Session {
+	if id == "" {
+		return nil
+	}
+	h := hash(id)
+	for i := range p.sessions {
+		if p.sessions[i].id == h {
+			return &p.sessions[i]
+		}
+	}
+	return nil
+}
+
+// follow returns the slot of a session, taking the quietest one for a new session.
+func (p *Profile) follow(id string) *Session {
+	if s := p.find(id); s != nil || id == "" {
+		return s
+	}
+	oldest := &p.sessions[0]
+	for i := range p.sessions {
+		if p.sessions[i].last < oldest.last {
+			oldest = &p.sessions[i]
+		}
+	}
+	*oldest = Session{id: hash(id)}
+	return oldest
+}
+
+// track takes the facts of ev into its session: what the user asked for, which
+// credential it acts with, whether untrusted content or a poisoned memory
+// record came in. Facts are kept of suspect events too.
+func (p *Profile) track(ev *event.Event) {
+	s := p.follow(ev.Session)
+	if s == nil {
+		return
+	}
+	s.last = max(s.last, ev.Time)
+	for _, e := range ev.Intents {
+		s.intents |= intent(e) | 1
+	}
+	if ev.CredentialID != "" {
+		s.credential.set(ev.CredentialID)
+	}
+	if ev.Trust == event.Untrusted && s.tainted.empty() {
+		s.tainted.set(ev.ID)
+	}
+	switch ev.Name {
+	case event.MemoryWrite:
+		p.wrote(ev, s)
+	case event.MemoryRead:
+		if m := p.poisoned(ev); m != nil && m.session != s.id && s.poison == 0 {
+			s.poison = m.record
+			s.recalled.set(ev.ID)
+		}
+	}
+}

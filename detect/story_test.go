@@ -1,0 +1,112 @@
+package detect_test
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+var update = flag.Bool("update", false, "rewrite the findings of the stories")
+
+// TestStories replays testdata/*.txtar. A story's events are JSON lines; a line
+//
+//	repeat 300 every 1h {...}
+//
+// stands for as many events, the first at the time given, %d in it for the
+// number. The events of all lines are put in order of time.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			story, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			for _, f := range replay(t, section(t, story, "events")) {
+				fmt.Fprintf(&got, "%s %s %s p=%.2g\n  %s\n  observed: %s\n  baseline: %s\n  evidence: %s\n",
+					f.Detector, f.Event, f.Threat, f.PValue, f.Reason, f.Observed, f.Baseline, strings.Join(f.Evidence, " "))
+			}
+			if *update {
+				story.Files[1].Data = got.Bytes()
+				if err := os.WriteFile(file, txtar.Format(story), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := gocmp.Diff(string(section(t, story, "findings")), got.String()); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func section(t *testing.T, a *txtar.Archive, name string) []byte {
+	t.Helper()
+	for _, f := range a.Files {
+		if f.Name == name {
+			return f.Data
+		}
+	}
+	t.Fatalf("no section %q", name)
+	return nil
+}
+
+func replay(t *testing.T, script []byte) []detect.Finding {
+	t.Helper()
+	engine := detect.New(detect.DefaultRules())
+	var found []detect.Finding
+	for i, ev := range events(t, script) {
+		found = append(found, engine.Observe(ev, int64(i), event.Source{})...)
+	}
+	return found
+}
+
+// events expands a script.
+func events(t *testing.T, script []byte) []*event.Event {
+	t.Helper()
+	var out []*event.Event
+	for n, line := range strings.Split(strings.TrimSpace(string(script)), "\n") {
+		count, step := 1, time.Duration(0)
+		if rest, ok := strings.CutPrefix(line, "repeat "); ok {
+			var every string
+			if _, err := fmt.Sscanf(rest, "%d every %s", &count, &every); err != nil {
+				t.Fatalf("line %d: %v", n+1, err)
+			}
+			var err error
+			if step, err = time.ParseDuration(every); err != nil {
+				t.Fatalf("line %d: %v", n+1, err)
+			}
+			line = line[strings.IndexByte(line, '{'):]
+		}
+		for i := range count {
+			text := strings.ReplaceAll(line, "%d", fmt.Sprint(i))
+			var ev event.Event
+			if err := ev.UnmarshalJSON([]byte(text)); err != nil {
+				t.Fatalf("line %d: %v", n+1, err)
+			}
+			ev.Time += event.Timestamp(time.Duration(i) * step)
+			if ev.ID == "" {
+				ev.ID = fmt.Sprintf("%d.%d", n+1, i)
+			}
+			out = append(out, &ev)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *event.Event) int { return cmp.Compare(a.Time, b.Time) })
+	return out
+}

@@ -1,0 +1,9 @@
+package detect
+
+// The rows of the threat table that a finding can name.
+const (
+	PrivilegeDrift  = "privilege-drift"
+	ConfusedDeputy  = "confused-deputy"
+	PromptInjection = "indirect-prompt-injection"
+	MemoryPoisoning = "memory-poisoning"
+)
