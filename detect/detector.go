@@ -18,6 +18,7 @@ type Detector interface {
 
 // About is what every finding of a detector has in common.
 type About struct {
+	Slot     int      // of its wealth in a profile: its own for ever
 	Name     string   // such as "first_use"
 	Threat   string   // row of the threat table
 	Severity Severity // of its findings

@@ -10,7 +10,7 @@ const evaluateEvery = 32
 
 // About implements [Detector].
 func (d Drift) About() About {
-	return About{Name: "privilege_drift", Threat: PrivilegeDrift, Severity: Medium,
+	return About{Slot: 1, Name: "privilege_drift", Threat: PrivilegeDrift, Severity: Medium,
 		ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
 }
 

@@ -21,10 +21,18 @@ import (
 // An Engine judges the events of one partition's agents. It is not for
 // concurrent use.
 type Engine struct {
-	rules   Rules
-	agents  map[string]*agent
-	changed []*agent // since Changed last ran to its end, in order of change
-	stats   Stats
+	rules     Rules
+	detectors []watching
+	agents    map[string]*agent
+	changed   []*agent // since Changed last ran to its end, in order of change
+	stats     Stats
+}
+
+// watching is a detector in force.
+type watching struct {
+	Detector
+	about About
+	share float64 // false findings per agent-day
 }
 
 type agent struct {
@@ -42,7 +50,11 @@ type Stats struct {
 
 // New returns an engine without profiles.
 func New(r Rules) *Engine {
-	return &Engine{rules: r, agents: map[string]*agent{}}
+	e := &Engine{rules: r, agents: map[string]*agent{}}
+	for _, d := range r.Detectors {
+		e.detectors = append(e.detectors, watching{d.Detector, d.About(), r.Budget * d.Share})
+	}
+	return e
 }
 
 // Stats returns the counts so far.
@@ -99,9 +111,9 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	var found []Finding
 	var fired uint16
 	suspect := false
-	for i, d := range e.rules.Detectors {
+	for i, d := range e.detectors {
 		t := d.Judge(v)
-		level, ok := p.wealth[i].decide(t, e.rules.Budget*d.Share, passed)
+		level, ok := p.wealth[d.about.Slot].decide(t, d.share, passed)
 		suspect = suspect || t.suspect()
 		if !ok || v.Session.fired&(1<<i) != 0 {
 			continue
@@ -122,8 +134,8 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	return found
 }
 
-func (e *Engine) finding(d Enabled, v View, pValue, level float64) Finding {
-	ev, a, c := v.Event, d.About(), d.Explain(v)
+func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
+	ev, a, c := v.Event, d.about, d.Explain(v)
 	sum := sha256.Sum256([]byte(a.Name + "\x00" + ev.Agent + "\x00" + ev.ID))
 	f := Finding{
 		ID: hex.EncodeToString(sum[:16]), Detector: a.Name, Threat: a.Threat, Severity: a.Severity, Time: ev.Time,

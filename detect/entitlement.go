@@ -11,7 +11,7 @@ type Entitlement struct{ Prior Prior }
 
 // About implements [Detector].
 func (d Entitlement) About() About {
-	return About{Name: "entitlement", Threat: ConfusedDeputy, Severity: High,
+	return About{Slot: 2, Name: "entitlement", Threat: ConfusedDeputy, Severity: High,
 		ASI: []string{"ASI03", "ASI07"}, ATLAS: []string{"AML.T0053"}}
 }
 

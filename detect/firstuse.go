@@ -13,7 +13,7 @@ type FirstUse struct{ Prior Prior }
 
 // About implements [Detector].
 func (d FirstUse) About() About {
-	return About{Name: "first_use", Threat: PrivilegeDrift, Severity: High,
+	return About{Slot: 0, Name: "first_use", Threat: PrivilegeDrift, Severity: High,
 		ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
 }
 

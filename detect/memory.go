@@ -12,7 +12,7 @@ type Memory struct{ Prior Prior }
 
 // About implements [Detector].
 func (d Memory) About() About {
-	return About{Name: "memory", Threat: MemoryPoisoning, Severity: High,
+	return About{Slot: 4, Name: "memory", Threat: MemoryPoisoning, Severity: High,
 		ASI: []string{"ASI06"}, ATLAS: []string{"AML.T0080.000"}}
 }
 

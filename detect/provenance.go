@@ -13,7 +13,7 @@ type Provenance struct{ Prior Prior }
 
 // About implements [Detector].
 func (d Provenance) About() About {
-	return About{Name: "provenance", Threat: PromptInjection, Severity: High,
+	return About{Slot: 3, Name: "provenance", Threat: PromptInjection, Severity: High,
 		ASI: []string{"ASI01"}, ATLAS: []string{"AML.T0051.001"}}
 }
 

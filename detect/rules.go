@@ -51,6 +51,9 @@ func (r Rules) Validate() error {
 			bad("detectors.%s: stands twice", name)
 		}
 		seen[name] = true
+		if slot := d.About().Slot; slot < 0 || slot >= maxDetectors {
+			bad("detectors.%s: has slot %d, want 0 to %d", name, slot, maxDetectors-1)
+		}
 		if !(d.Share > 0 && d.Share <= 1) {
 			bad("detectors.%s.share: is %v, want more than 0 and at most 1", name, d.Share)
 		}

@@ -1,0 +1,98 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/stakeout-project/stakeout/detect"
+)
+
+// detection is the form of a file of detection rules.
+type detection struct {
+	Version   string              `yaml:"version"`
+	Budget    float64             `yaml:"budget"`
+	Detectors map[string]detector `yaml:"detectors"`
+}
+
+type detector struct {
+	Share float64       `yaml:"share"`
+	Prior *detect.Prior `yaml:"prior"`
+}
+
+// detectors makes every detector there is from its prior.
+var detectors = []struct {
+	name  string
+	prior bool
+	make  func(detect.Prior) detect.Detector
+}{
+	{"first_use", true, func(p detect.Prior) detect.Detector { return detect.FirstUse{Prior: p} }},
+	{"privilege_drift", false, func(detect.Prior) detect.Detector { return detect.Drift{} }},
+	{"entitlement", true, func(p detect.Prior) detect.Detector { return detect.Entitlement{Prior: p} }},
+	{"provenance", true, func(p detect.Prior) detect.Detector { return detect.Provenance{Prior: p} }},
+	{"memory", true, func(p detect.Prior) detect.Detector { return detect.Memory{Prior: p} }},
+}
+
+// Detection reads a file of detection rules; an empty name stands for the shipped ones.
+func Detection(name string) (detect.Rules, error) {
+	file, data, err := read(name, "detection.yaml")
+	if err != nil {
+		return detect.Rules{}, fmt.Errorf("read detection rules: %w", err)
+	}
+	return parseDetection(file, data)
+}
+
+func parseDetection(file string, data []byte) (detect.Rules, error) {
+	var d detection
+	if err := decode(file, data, &d); err != nil {
+		return detect.Rules{}, err
+	}
+	rules := detect.Rules{Version: d.Version, Budget: d.Budget}
+	var errs []error
+	if d.Version == "" {
+		errs = append(errs, errors.New("version: is missing, want a name that findings can quote"))
+	}
+	known := map[string]bool{}
+	for _, make := range detectors {
+		known[make.name] = true
+		conf, ok := d.Detectors[make.name]
+		if !ok {
+			continue
+		}
+		prior := detect.Prior{}
+		switch {
+		case make.prior && conf.Prior == nil:
+			errs = append(errs, fmt.Errorf("detectors.%s.prior: is missing, want {surprises: ..., days: ...}", make.name))
+			continue
+		case !make.prior && conf.Prior != nil:
+			errs = append(errs, fmt.Errorf("detectors.%s.prior: this detector has none", make.name))
+			continue
+		case make.prior:
+			prior = *conf.Prior
+		}
+		rules.Detectors = append(rules.Detectors, detect.Enabled{Detector: make.make(prior), Share: conf.Share})
+	}
+	var unknown []string
+	for name := range d.Detectors {
+		if !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	sort.Strings(unknown)
+	for _, name := range unknown {
+		errs = append(errs, fmt.Errorf("detectors.%s: is no detector, want one of %s", name, names()))
+	}
+	if err := rules.Validate(); err != nil {
+		errs = append(errs, err.(interface{ Unwrap() []error }).Unwrap()...)
+	}
+	return rules, placed(file, data, errors.Join(errs...))
+}
+
+func names() string {
+	var all []string
+	for _, d := range detectors {
+		all = append(all, d.name)
+	}
+	return strings.Join(all, ", ")
+}

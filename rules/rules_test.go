@@ -1,0 +1,65 @@
+package rules
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stakeout-project/stakeout/detect"
+)
+
+func TestShippedDetectionIsTheDefault(t *testing.T) {
+	got, err := Detection("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := detect.DefaultRules()
+	want.Version = got.Version
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("shipped rules (-default +shipped):\n%s", diff)
+	}
+}
+
+func TestDetectionRefusals(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		_, err := parseDetection("my.yaml", []byte(text))
+		if err == nil {
+			t.Errorf("no error for\n%s\nwant %s", text, want)
+			return
+		}
+		if got := err.Error(); got != want {
+			t.Errorf("error\n%s\nwant\n%s", got, want)
+		}
+	}
+	f("", "my.yaml: is empty")
+	f("version: a\nbudget: 0.01\ndetectors: {privilege_drift: {share: 0.5}}\n---\nversion: b\n", "my.yaml: holds more than one document, want one")
+	f("version: a\nbudgets: 1\n", "my.yaml:2: field budgets not found in type rules.detection")
+	f("version: a\nbudget: often\n", "my.yaml:2: cannot unmarshal !!str `often` into float64")
+	f("budget: 0\ndetectors:\n  privilege_drift:\n    share: 2\n  telepathy: {share: 0.1}\n", strings.Join([]string{
+		"my.yaml:1: version: is missing, want a name that findings can quote",
+		"my.yaml:5: detectors.telepathy: is no detector, want one of first_use, privilege_drift, entitlement, provenance, memory",
+		"my.yaml:1: budget: is 0, want more than 0 and at most 100 false findings per agent-day",
+		"my.yaml:4: detectors.privilege_drift.share: is 2, want more than 0 and at most 1",
+		"my.yaml:3: detectors: shares sum to 2, want at most 1"}, "\n"))
+	f("version: a\nbudget: 1\ndetectors:\n  memory: {share: 0.1}\n  first_use:\n    share: 0.1\n    prior: {surprises: 0, days: 1}\n", strings.Join([]string{
+		"my.yaml:4: detectors.memory.prior: is missing, want {surprises: ..., days: ...}",
+		"my.yaml:7: detectors.first_use.prior: is 0 surprises in 1 days, want more than 0 of both"}, "\n"))
+}
+
+func FuzzDetection(f *testing.F) {
+	shipped, err := Shipped.ReadFile("detection.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(shipped)
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if r, err := parseDetection("f.yaml", data); err == nil {
+			if err := r.Validate(); err != nil {
+				t.Errorf("accepted rules that are not valid: %v", err)
+			}
+		}
+	})
+}
