@@ -1,0 +1,59 @@
+package triage
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// metrics are what triage tells Prometheus. Dwell time, the time from an event
+// to something being done about it, is the figure the whole project is judged by.
+type metrics struct {
+	findings  *prometheus.CounterVec   // result
+	incidents prometheus.Counter       // opened
+	actions   *prometheus.CounterVec   // kind, mode, status
+	answers   *prometheus.CounterVec   // result
+	approvals *prometheus.CounterVec   // result
+	retries   prometheus.Counter       // commands sent again
+	folded    prometheus.Counter       // pages that became part of a later one
+	dwell     *prometheus.HistogramVec // until
+}
+
+func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics {
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "stakeout", Subsystem: "triage", Name: name, Help: help}
+	}
+	m := &metrics{
+		findings:  prometheus.NewCounterVec(counter("findings_total", "Findings read, by what came of them: new, again, refused."), []string{"result"}),
+		incidents: prometheus.NewCounter(counter("incidents_total", "Incidents opened.")),
+		actions:   prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
+		answers:   prometheus.NewCounterVec(counter("answers_total", "Answers of executors: taken, late, duplicate, contradicting, unknown, refused."), []string{"result"}),
+		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
+		retries:   prometheus.NewCounter(counter("retries_total", "Commands sent again because nobody answered.")),
+		folded:    prometheus.NewCounter(counter("pages_folded_total", "Pages beyond the budget, folded into a later one.")),
+		dwell: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "stakeout", Subsystem: "triage", Name: "dwell_seconds",
+			Help:    "Time from the event to the action being commanded and to it being verified.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600},
+		}, []string{"until"}),
+	}
+	for _, r := range []string{"new", "again", "refused"} {
+		m.findings.WithLabelValues(r)
+	}
+	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "stakeout", Subsystem: "triage", Name: "oldest_waiting_seconds",
+		Help: "Age of the oldest action that waits for an answer or an approval.",
+	}, func() float64 { return oldest().Seconds() })
+	reg.MustRegister(m.findings, m.incidents, m.actions, m.answers, m.approvals, m.retries, m.folded, m.dwell, age)
+	return m
+}
+
+// moved counts a status change.
+func (m *metrics) moved(a command.Action, s command.Status, now time.Time) {
+	m.actions.WithLabelValues(string(a.Kind), string(a.Mode), string(s)).Inc()
+	if s == command.Commanded || s == command.Verified {
+		m.dwell.WithLabelValues(string(s)).Observe(now.Sub(a.Occurred.Time()).Seconds())
+	}
+}
