@@ -1,6 +1,8 @@
 package event
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -57,31 +59,21 @@ func TestDaysSince1970(t *testing.T) {
 	}
 }
 
-// Whatever parseTime takes, the standard library reads the same.
+// strict is the form that RFC 3339 gives a time; the standard library takes single digits and commas too.
+var strict = regexp.MustCompile(`^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$`)
+
+// parseTime takes exactly what has the strict form and what the standard library can read, and reads the same.
 func FuzzParseTime(f *testing.F) {
 	f.Add("2026-03-02T08:00:00.123456789+02:00")
 	f.Add("2024-02-29t23:59:59z")
 	f.Add("2262-04-11T23:47:16Z")
+	f.Add("2000-01-01T0:00:00+00:00")
 	f.Fuzz(func(t *testing.T, s string) {
 		got, ok := parseTime(s)
-		upper := []byte(s)
-		for i, c := range upper {
-			if c == 't' || c == 'z' {
-				upper[i] = c - 0x20
-			}
-		}
-		want, err := time.Parse(time.RFC3339Nano, string(upper))
-		inside := err == nil && want.Unix() >= minSeconds && want.Unix() <= maxSeconds
-		if ok && (err != nil || got != At(want)) {
-			t.Errorf("parseTime(%q) = %s, the standard library says %s, %v", s, got, want, err)
-		}
-		if !ok && inside && len(s) >= 20 && s[10] != ' ' {
-			for _, c := range s {
-				if c == ',' {
-					return // a comma in a fraction is the standard library's own liberty
-				}
-			}
-			t.Errorf("parseTime(%q) refuses %s", s, want)
+		want, err := time.Parse(time.RFC3339Nano, strings.ToUpper(s))
+		valid := err == nil && strict.MatchString(s) && want.Unix() >= minSeconds && want.Unix() <= maxSeconds
+		if ok != valid || ok && got != At(want) {
+			t.Errorf("parseTime(%q) = %s, %t; the standard library says %s, %v", s, got, ok, want, err)
 		}
 	})
 }
