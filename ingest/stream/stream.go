@@ -48,3 +48,24 @@ type Owned struct {
 
 // An Opener makes the processor of a partition that was just assigned.
 type Opener func(ctx context.Context, p Owned) (Processor, error)
+
+// A Group is a consumer group and what it reads. Its members share the
+// partitions of its topics, each partition with one owner.
+type Group struct {
+	Name   string
+	Topics []string
+}
+
+// A Topic is a topic as it should be. Partitions and settings apply when it is
+// made; a topic that is there stays as it is.
+type Topic struct {
+	Name       string
+	Partitions int
+	Settings   map[string]string // such as "cleanup.policy": "compact"
+}
+
+// A Range is what a partition holds: the offset of its first record and the
+// offset the next record gets. Equal means empty.
+type Range struct {
+	First, Next int64
+}

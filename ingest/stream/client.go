@@ -1,0 +1,191 @@
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// metadataTTL is the most by which the transport's picture of the cluster may
+// be behind: how late a new leader is noticed.
+const metadataTTL = 2 * time.Second
+
+// A Client reads and writes one Kafka cluster. It is safe for concurrent use.
+type Client struct {
+	cfg       Config
+	codec     uint16
+	log       *slog.Logger
+	metrics   *metrics
+	addr      net.Addr
+	transport *kafka.Transport
+	kafka     *kafka.Client
+	dialer    kafka.Dialer // for group membership, which does not use the transport
+	health    health
+}
+
+// Open makes a client. It reads the files the configuration names and connects
+// to nothing yet: a cluster that is down is waited for where it is needed.
+func Open(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	tlsConfig, err := cfg.TLS.load()
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	mechanism, err := cfg.SASL.load()
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	codec, err := codecOf(cfg.Compression)
+	if err != nil {
+		return nil, fmt.Errorf("open stream: compression: %w", err)
+	}
+	dial := net.Dialer{Timeout: min(5*time.Second, cfg.RequestTimeout)}
+	transport := &kafka.Transport{
+		Dial:        dial.DialContext,
+		DialTimeout: cfg.RequestTimeout,
+		MetadataTTL: metadataTTL,
+		ClientID:    cfg.ClientID,
+		TLS:         tlsConfig,
+		SASL:        mechanism,
+	}
+	addr := kafka.TCP(cfg.Brokers...)
+	return &Client{
+		cfg:       cfg,
+		codec:     codec,
+		log:       log,
+		metrics:   m,
+		addr:      addr,
+		transport: transport,
+		kafka:     &kafka.Client{Addr: addr, Transport: transport, Timeout: cfg.RequestTimeout},
+		dialer: kafka.Dialer{
+			ClientID:      cfg.ClientID,
+			Timeout:       cfg.RequestTimeout,
+			TLS:           tlsConfig,
+			SASLMechanism: mechanism,
+		},
+	}, nil
+}
+
+// Close drops the connections. Run and every other call must have returned.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// roundTrip sends one request and waits for its answer, at most timeout.
+func (c *Client) roundTrip(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	res, err := c.transport.RoundTrip(ctx, c.addr, req)
+	if err != nil {
+		return nil, c.cause(ctx, err)
+	}
+	if o, ok := res.(*produceOutcome); !ok || o.answered {
+		c.health.answer()
+	}
+	return res, nil
+}
+
+// cause finds out why the transport does not know a topic or a leader: it says
+// so too while it could not learn anything from any broker.
+func (c *Client) cause(ctx context.Context, err error) error {
+	if !errors.Is(err, protocol.ErrNoTopic) && !errors.Is(err, protocol.ErrNoPartition) &&
+		!errors.Is(err, protocol.ErrNoLeader) && !errors.Is(err, kafka.BrokerNotAvailable) {
+		return err
+	}
+	if _, why := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}}); why != nil {
+		return why
+	}
+	return err
+}
+
+// retry repeats op until it succeeds, fails for good, or ctx ends.
+func (c *Client) retry(ctx context.Context, what string, op func(context.Context) error) error {
+	defer c.recovered(what)
+	for b := (backoff{}); ; {
+		err := op(ctx)
+		if err == nil {
+			return nil
+		}
+		if permanent(err) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
+		}
+		c.trouble(what, err)
+		if b.wait(ctx) != nil {
+			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
+
+// trouble notes that something keeps failing, and logs when it starts to.
+func (c *Client) trouble(what string, err error) {
+	if c.health.fail(what, err) {
+		c.log.Warn("kafka is in trouble, retrying", "op", what, "err", err)
+	}
+}
+
+// recovered notes that what was in trouble works or was given up.
+func (c *Client) recovered(what string) {
+	if since, was := c.health.clear(what); was {
+		c.log.Info("kafka trouble is over", "op", what, "after", time.Since(since).Round(time.Millisecond))
+	}
+}
+
+// permanent reports whether trying again cannot help: someone has to change
+// the configuration or the rights.
+func permanent(err error) bool {
+	var code kafka.Error
+	if errors.As(err, &code) {
+		switch code {
+		case kafka.InvalidTopic, kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed,
+			kafka.ClusterAuthorizationFailed, kafka.UnsupportedSASLMechanism, kafka.SASLAuthenticationFailed,
+			kafka.InvalidPartitionNumber, kafka.InvalidReplicationFactor, kafka.InvalidConfiguration,
+			kafka.PolicyViolation, kafka.UnsupportedVersion, kafka.UnsupportedForMessageFormat,
+			kafka.InvalidTimestamp, kafka.InvalidRecord, kafka.InvalidRequiredAcks, kafka.MessageSizeTooLarge,
+			kafka.UnsupportedCompressionType, kafka.InvalidGroupId, kafka.InvalidSessionTimeout:
+			return true
+		}
+		return false
+	}
+	var (
+		cert   *tls.CertificateVerificationError
+		host   x509.HostnameError
+		alert  tls.AlertError
+		record tls.RecordHeaderError
+		size   *TooLargeError
+		absent *noPartitionError
+		over   *oversizeError
+		stop   *stopError
+	)
+	return errors.As(err, &cert) || errors.As(err, &host) || errors.As(err, &alert) || errors.As(err, &record) ||
+		errors.As(err, &size) || errors.As(err, &absent) ||
+		errors.As(err, &over) || errors.As(err, &stop)
+}
+
+// codeError is the error of a code in an answer, nil for zero.
+func codeError(code int16) error {
+	if code == 0 {
+		return nil
+	}
+	return kafka.Error(code)
+}
+
+func partitionKey(topic string, partition int) string {
+	return topic + "/" + strconv.Itoa(partition)
+}
