@@ -174,6 +174,7 @@ func TestRefusals(t *testing.T) {
 	f("CREATE VIEW d.v AS SELECT file('SECRET') AS a", 497)
 	f("ALTER TABLE d.t UPDATE a = file('SECRET') WHERE 1", 497)
 	f("CREATE TABLE d.u (a String DEFAULT file('SECRET')) ENGINE = Memory", 497)
+	f("SELECT * FROM eval('SELECT file(\\'SECRET\\')')", 497)
 	f("SELECT * FROM url('http://127.0.0.1:1/', 'TSV', 'a String')", 497)
 	f("SELECT * FROM remote('127.0.0.1', 'system', 'one')", 497)
 	f("SELECT * FROM s3('http://127.0.0.1:1/bucket/x')", 497)
@@ -185,6 +186,11 @@ func TestRefusals(t *testing.T) {
 	f("SELECT * FROM d.nope", 60)
 	f("SELECT nope(1)", 46)
 	f("INSERT INTO d.t VALUES (", 62)
+
+	if e.Confined() { // no grant and no syntax tree shows this one, but the kernel does not open the file
+		f("SELECT * FROM format(JSONEachRow, concat('a String, b String DEFAULT fi', 'le(\\'SECRET\\')'), '{\"a\":\"x\"}')", 76)
+		f("SELECT * FROM format(JSONEachRow, concat('a String, b String DEFAULT fi', 'le(\\'"+e.PasswordFile()+"\\')'), '{\"a\":\"x\"}')", 76)
+	}
 
 	var n uint64
 	if err := conn.QueryRow(t.Context(), "SELECT count() FROM d.t").Scan(&n); err != nil || n != 1 {

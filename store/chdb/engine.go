@@ -58,6 +58,7 @@ type Engine struct {
 
 	restarts atomic.Int64
 	pid      atomic.Int64
+	confined atomic.Bool
 	stop     chan struct{} // closed by Close
 	stopped  chan struct{} // closed when no child is left
 	closing  sync.Once
@@ -104,7 +105,8 @@ func prepare(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	engineDir := filepath.Join(dir, "engine") // all that the engine may write to
+	if err := os.MkdirAll(engineDir, 0o700); err != nil {
 		return nil, err
 	}
 	password, err := password(filepath.Join(dir, "password"))
@@ -125,7 +127,7 @@ func prepare(opt Options) (*Engine, error) {
 	}
 	return &Engine{
 		config: ServeConfig{
-			Library: opt.Library, Dir: dir, User: or(opt.User, defaultUser), Password: password,
+			Library: opt.Library, Dir: engineDir, User: or(opt.User, defaultUser), Password: password,
 			MaxMemory: or(opt.MaxMemory, defaultMemory), MaxQueries: or(opt.MaxQueries, defaultQueries),
 		},
 		args: opt.Args, env: opt.Env, addr: addr, listener: f, log: opt.Log,
@@ -204,10 +206,14 @@ func (e *Engine) URL() string {
 func (e *Engine) Addr() string { return e.addr }
 
 // PasswordFile is the file that holds the password of the engine's one user.
-func (e *Engine) PasswordFile() string { return filepath.Join(e.config.Dir, "password") }
+func (e *Engine) PasswordFile() string { return filepath.Join(filepath.Dir(e.config.Dir), "password") }
 
 // Restarts counts how often the engine died and was started again.
 func (e *Engine) Restarts() int64 { return e.restarts.Load() }
+
+// Confined tells whether the kernel keeps the engine from files that are not its
+// own and from the network; see [confine].
+func (e *Engine) Confined() bool { return e.confined.Load() }
 
 // PID is the process that runs the engine now, or 0.
 func (e *Engine) PID() int { return int(e.pid.Load()) }

@@ -2,9 +2,11 @@ package chdb
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -51,8 +53,8 @@ func Serve(ctx context.Context, cfg ServeConfig, ln net.Listener, log *slog.Logg
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	config, users := filepath.Join(cfg.Dir, "config.xml"), filepath.Join(cfg.Dir, "users.xml")
-	if err := errors.Join(os.WriteFile(config, configXML, 0o600), os.WriteFile(users, usersXML, 0o600)); err != nil {
+	config, err := writeConfig(cfg.Dir)
+	if err != nil {
 		return err
 	}
 	lib, err := openLibrary(cfg.Library)
@@ -88,6 +90,24 @@ func Serve(ctx context.Context, cfg ServeConfig, ln net.Listener, log *slog.Logg
 	<-served
 	s.drain()
 	return nil
+}
+
+// writeConfig writes the engine's configuration into dir and returns its path.
+// The users file is named by its whole path: a relative one would be looked for
+// in the working directory first.
+func writeConfig(dir string) (path string, err error) {
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	users := filepath.Join(dir, "users.xml")
+	var escaped bytes.Buffer
+	if err := xml.EscapeText(&escaped, []byte(users)); err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "config.xml")
+	config := bytes.Replace(configXML, []byte("users.xml"), escaped.Bytes(), 1)
+	return path, errors.Join(os.WriteFile(users, usersXML, 0o600), os.WriteFile(path, config, 0o600))
 }
 
 // drain waits until no statement runs.

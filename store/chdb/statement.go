@@ -18,8 +18,8 @@ var (
 	// reading is a statement that can be streamed.
 	reading = regexp.MustCompile(`(?is)^\s*\(*\s*(SELECT|WITH)\b`)
 	killing = regexp.MustCompile(`(?is)^\s*KILL\s+QUERY\b`)
-	// readsFile is the function file() in a syntax tree.
-	readsFile = regexp.MustCompile(`(?im)^\s*Function file\b`)
+	// readsFile is the function file(), or eval() that may hide it, in a syntax tree.
+	readsFile = regexp.MustCompile(`(?im)^\s*Function (file|eval)\b`)
 )
 
 // markSetting carries the mark by which a statement is found among the running
@@ -114,7 +114,7 @@ func (s *server) syntaxError(sql string) error {
 // the engine reads any path. The tree is asked only where the name may be
 // spelled, as it is or by an escape.
 func (s *server) refuseFile(c *conn, req *request) error {
-	if req.rows != nil || !containsFold(req.sql, "file") && !strings.Contains(req.sql, `\`) {
+	if req.rows != nil || !containsFold(req.sql, "file") && !containsFold(req.sql, "eval") && !strings.Contains(req.sql, `\`) {
 		return nil
 	}
 	tree, _, err := c.query("EXPLAIN AST "+req.sql, "TSVRaw", req.params)

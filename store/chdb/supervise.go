@@ -22,9 +22,14 @@ import (
 func (e *Engine) supervise(died chan<- error) {
 	defer close(e.stopped)
 	// The kernel kills a child when the thread that started it ends, so this
-	// goroutine keeps its thread.
+	// goroutine keeps its thread; and it never gives it back, because the thread
+	// is confined as its children shall be.
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	if err := confine(e.args[0], e.config.Library, e.config.Dir); err != nil {
+		e.log.Warn("engine not confined: whoever may query it may have it read files that this user can read", "err", err)
+	} else {
+		e.confined.Store(true)
+	}
 	wait := firstRestartWait
 	for {
 		began := time.Now()
@@ -66,7 +71,9 @@ func (e *Engine) runChild() error {
 	}
 	said := &lines{log: e.log}
 	cmd := exec.Command(e.args[0], e.args[1:]...)
-	cmd.Env = append(os.Environ(), e.env...)
+	// Of our own environment, which may hold secrets, the child gets nothing.
+	cmd.Env = append([]string{"TZ=UTC"}, e.env...)
+	cmd.Dir = e.config.Dir
 	cmd.SysProcAttr = childAttr()
 	cmd.ExtraFiles = []*os.File{e.listener}
 	cmd.Stdout, cmd.Stderr = said, said
