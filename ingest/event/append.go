@@ -159,6 +159,7 @@ func appendObject[T any](dst []byte, f field, o Object[T], value func([]byte, T)
 // appendString appends s in quotes, with U+FFFD for what is not UTF-8.
 func appendString[T ~string](dst []byte, s T) []byte {
 	const digits = "0123456789abcdef"
+	short := [' ']byte{'\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r'}
 	dst = append(dst, '"')
 	mark := len(dst)
 	dst = append(dst, s...)
@@ -176,10 +177,8 @@ func appendString[T ~string](dst []byte, s T) []byte {
 			continue
 		case c == '"' || c == '\\':
 			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c == '\t':
-			dst = append(dst, '\\', 't')
+		case c < ' ' && short[c] != 0:
+			dst = append(dst, '\\', short[c])
 		case c < ' ':
 			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 		default:

@@ -31,7 +31,7 @@ func full() (Event, string) {
 		Trust:      Untrusted, Intents: []Effect{Send, Money},
 		Origin: FromTool, Hash: "0a", Simhash: "0b", Store: "notes", Record: "r1",
 		InputTokens: Some[int64](9223372036854775807), OutputTokens: Some[int64](7), Cost: Some(0.00025), Bytes: Some[int64](1024), Duration: Some(1.5),
-		ErrorType: "timeout\n\"quoted\"\x01", Delegate: "helper", DelegateScopes: []string{"crm:read"},
+		ErrorType: "timeout\b\t\n\f\r\"quoted\"\x01", Delegate: "helper", DelegateScopes: []string{"crm:read"},
 	}
 	return ev, `{"time":"2026-03-02T08:00:00.123456789Z","event.name":"tool.call","gen_ai.agent.id":"acme:clerk:1",` +
 		`"event.id":"e-1","gen_ai.conversation.id":"s-1","stakeout.seq":0,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"00f067aa0ba902b7","stakeout.tenant":"acme",` +
@@ -45,7 +45,7 @@ func full() (Event, string) {
 		`"stakeout.trust":"untrusted","stakeout.intents":["send","money"],` +
 		`"stakeout.origin":"tool","stakeout.hash":"0a","stakeout.simhash":"0b","gen_ai.memory.store.id":"notes","gen_ai.memory.record.id":"r1",` +
 		`"gen_ai.usage.input_tokens":9223372036854775807,"gen_ai.usage.output_tokens":7,"stakeout.cost":0.00025,"stakeout.bytes":1024,"stakeout.duration":1.5,` +
-		`"error.type":"timeout\n\"quoted\"\u0001","stakeout.delegate":"helper","stakeout.delegate.scopes":["crm:read"]}`
+		`"error.type":"timeout\b\t\n\f\r\"quoted\"\u0001","stakeout.delegate":"helper","stakeout.delegate.scopes":["crm:read"]}`
 }
 
 func TestFullEvent(t *testing.T) {
