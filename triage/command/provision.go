@@ -38,7 +38,8 @@ func Provision(ctx context.Context, js jetstream.JetStream, l Layout) error {
 		c.Storage, c.Replicas, c.MaxAge = jetstream.FileStorage, l.Replicas, l.Retention
 		c.MaxMsgSize = MaxSize + 8<<10 // the headers
 		c.Duplicates = 10 * time.Minute
-		c.DenyDelete, c.DenyPurge, c.AllowDirect = true, true, true
+		c.DenyDelete, c.DenyPurge = true, true
+		c.AllowDirect = false // a read is answered by the leader, never by a follower that lags: triage relies on it
 		if _, err := js.CreateOrUpdateStream(ctx, c); err != nil {
 			return fmt.Errorf("make stream %s: %w", c.Name, err)
 		}

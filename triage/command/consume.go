@@ -1,0 +1,57 @@
+package command
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Consume hands the messages of a durable consumer to fn, one after another,
+// until ctx ends. A message is acknowledged when fn returns nil; after an error
+// it comes again a second later. The connection may fail meanwhile.
+func Consume(ctx context.Context, js jetstream.JetStream, stream, consumer string, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) {
+	log = log.With("stream", stream, "consumer", consumer)
+	for try := 0; ctx.Err() == nil; try++ {
+		c, err := Bind(ctx, js, stream, consumer)
+		if err != nil {
+			return
+		}
+		err = consume(ctx, c, log, fn)
+		if ctx.Err() != nil {
+			return
+		}
+		log.Warn("consumer interrupted", "err", err)
+		if backoff(ctx, try) != nil {
+			return
+		}
+	}
+}
+
+func consume(ctx context.Context, c jetstream.Consumer, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) error {
+	msgs, err := c.Messages(jetstream.PullMaxMessages(64), jetstream.PullHeartbeat(5*time.Second))
+	if err != nil {
+		return err
+	}
+	defer msgs.Stop()
+	for {
+		m, err := msgs.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		if err := fn(ctx, m); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			log.Warn("message put back", "subject", m.Subject(), "err", err)
+			if err := m.NakWithDelay(time.Second); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := m.Ack(); err != nil {
+			return err
+		}
+	}
+}

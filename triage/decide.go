@@ -1,0 +1,128 @@
+package triage
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// A proposal is an action as the policy wants it, before the guards.
+type proposal struct {
+	Action command.Action  `json:"action"`
+	Ladder []Step          `json:"ladder"`          // the action's own step, then what may follow
+	Event  event.Timestamp `json:"event,omitempty"` // time of the event that calls for it now; 0: its age does not matter
+}
+
+// maxFindings bounds how many findings an action quotes.
+const maxFindings = 16
+
+// propose returns what the policy wants done about f, as part of its incident.
+func propose(p *Policy, i *incident, f *detect.Finding, now time.Time) (proposal, bool) {
+	entry, ok := p.match(f)
+	if !ok {
+		return proposal{}, false
+	}
+	step := entry.Ladder[0]
+	target := command.Target{
+		Agent: f.Agent, Session: f.Session, User: f.User,
+		Credential: f.Credential.ID, Issuer: f.Credential.Issuer, Subject: f.Credential.Subject,
+	}
+	return proposal{
+		Action: command.Action{
+			ID:       hash(i.ID, string(step.Kind), addressee(step.Kind, target), "0"),
+			Incident: i.ID, Kind: step.Kind, Mode: step.Mode, Target: target, Policy: entry.Name,
+			Reason:   cut(f.Reason, maxText),
+			Findings: slices.Clone(i.Findings[max(0, len(i.Findings)-maxFindings):]),
+			Occurred: i.First, Decided: event.At(now), Expires: event.At(now.Add(step.expires())),
+		},
+		Ladder: entry.Ladder,
+		Event:  f.Time,
+	}, true
+}
+
+// addressee is the part of a target that an action of kind k is aimed at: the
+// same credential is revoked once per incident, whoever used it.
+func addressee(k command.Kind, t command.Target) string {
+	if k == command.RevokeToken {
+		return t.Issuer + "\x00" + t.Credential
+	}
+	return t.Agent + "\x00" + t.Session
+}
+
+// lastPage is the page behind the end of every ladder.
+func lastPage() Step {
+	return Step{Kind: command.Page, Mode: command.Auto, Expires: time.Hour, Retries: 3}
+}
+
+// next returns what follows from a cause: the next step of the ladder when r was
+// carried out and did not hold, a page otherwise.
+func (r *record) next(cause string, now time.Time) proposal {
+	a := r.Action
+	ladder := []Step{lastPage()}
+	for _, s := range r.Ladder[1:] {
+		if s.Kind == command.Page { // the policy knows how often to try
+			s.Mode = command.Auto
+			ladder[0] = s
+			break
+		}
+	}
+	held := cause == string(command.Unverified) || cause == string(command.Failed)
+	if held && len(r.Ladder) > 1 && r.Ladder[1].Kind != command.Page {
+		ladder = r.Ladder[1:]
+	}
+	step := ladder[0]
+	a.Kind, a.Mode, a.Step = step.Kind, step.Mode, r.Action.Step+1
+	a.Decided, a.Expires = event.At(now), event.At(now.Add(step.expires()))
+	if step.Kind == command.Page {
+		a.ID = hash(r.Action.ID, string(command.Page), cause)
+		a.Reason = cut(r.tell(cause), maxText)
+	} else {
+		a.ID = hash(a.Incident, string(step.Kind), addressee(step.Kind, a.Target), fmt.Sprint(a.Step))
+	}
+	return proposal{Action: a, Ladder: ladder}
+}
+
+// tell says to a person why they are called.
+func (r *record) tell(cause string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s of agent %s", r.Action.Kind, r.Action.Target.Agent)
+	if c := r.Action.Target.Credential; c != "" && r.Action.Kind == command.RevokeToken {
+		fmt.Fprintf(&b, " (credential %s)", c)
+	}
+	switch cause {
+	case causeWaiting:
+		fmt.Fprintf(&b, " waits for approval until %s as action %s", r.Action.Expires, r.Action.ID)
+	case causeContradicted:
+		fmt.Fprintf(&b, " is %s, but an executor answered otherwise", r.Status)
+	default:
+		b.WriteString(" is " + cause)
+		for _, c := range slices.Backward(r.Log) {
+			if string(c.Status) == cause && c.Detail != "" {
+				b.WriteString(": " + c.Detail)
+				break
+			}
+		}
+	}
+	b.WriteString(". " + r.Action.Reason)
+	return b.String()
+}
+
+// hash makes an id of 128 bits out of parts, which no other parts share.
+func hash(parts ...string) string {
+	h := sha256.New()
+	var n [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write([]byte(p))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
