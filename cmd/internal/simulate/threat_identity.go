@@ -1,0 +1,59 @@
+package simulate
+
+import (
+	"slices"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+func canDelegate(a *agent, _ string) bool { return a.helper != nil && a.used != 0 }
+
+// inherit delegates with everything that the delegator may do.
+func (k *attack) inherit(t int64) int64 {
+	d := k.open(k.agent, t)
+	d.start(k.agent.person(1))
+	d.cover(2, nil)
+	d.delegate(k.agent.helper, k.agent.kit.scopes)
+	d.say()
+	d.end()
+	return 0
+}
+
+func canEscalate(a *agent, _ string) bool { return a.kit.daily && a.issued >= 0 }
+
+// escalate acts on a credential that is somebody else's, over, or more than it was.
+func (k *attack) escalate(t int64) int64 {
+	a, today := k.agent, int32(t/int64(day))
+	d := k.open(a, t)
+	switch text := &k.run.text; k.label.Variant {
+	case "foreign":
+		owner := k.other(func(b *agent) bool { return b.kit.daily && b.issued == today })
+		if owner == a {
+			owner = k.other(func(b *agent) bool { return b.kit.daily })
+		}
+		d.cred = owner.daily(text, today)
+	case "expired":
+		date := today - 2
+		for _, held := range [2]int32{a.issued, a.before} {
+			if held >= 0 && int64(a.daily(text, held).expires) < t {
+				date = held
+				break
+			}
+		}
+		d.cred = a.daily(text, date)
+	default:
+		d.cred = a.daily(text, today)
+		d.cred.scopes = slices.Clone(d.cred.scopes)
+		for _, scope := range []string{"iam:grant", "vault:read", "payments:approve", "db:dump"} {
+			if !slices.Contains(d.cred.scopes, scope) {
+				d.cred.scopes = append(d.cred.scopes, scope)
+			}
+		}
+	}
+	d.start(a.person(2))
+	d.cover(2+k.chance.below(2), nil)
+	k.markAll(d, event.SessionStart, event.CredentialUse, event.CredentialIssue, event.ToolCall)
+	d.say()
+	d.end()
+	return 0
+}
