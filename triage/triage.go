@@ -126,7 +126,7 @@ func (t *Triage) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		command.Consume(ctx, b.js, command.Acks, command.TriageConsumer, t.log, t.hear)
+		command.Consume(ctx, b.js, command.Acks, command.TriageConsumer, 64, t.log, t.hear)
 		return nil
 	})
 	g.Go(func() error {

@@ -10,15 +10,16 @@ import (
 
 // Consume hands the messages of a durable consumer to fn, one after another,
 // until ctx ends. A message is acknowledged when fn returns nil; after an error
-// it comes again a second later. The connection may fail meanwhile.
-func Consume(ctx context.Context, js jetstream.JetStream, stream, consumer string, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) {
+// it comes again a second later. The connection may fail meanwhile. At most
+// ahead messages are fetched before it is their turn: 1 where each may take long.
+func Consume(ctx context.Context, js jetstream.JetStream, stream, consumer string, ahead int, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) {
 	log = log.With("stream", stream, "consumer", consumer)
 	for try := 0; ctx.Err() == nil; try++ {
 		c, err := Bind(ctx, js, stream, consumer)
 		if err != nil {
 			return
 		}
-		err = consume(ctx, c, log, fn)
+		err = consume(ctx, c, ahead, log, fn)
 		if ctx.Err() != nil {
 			return
 		}
@@ -29,8 +30,8 @@ func Consume(ctx context.Context, js jetstream.JetStream, stream, consumer strin
 	}
 }
 
-func consume(ctx context.Context, c jetstream.Consumer, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) error {
-	msgs, err := c.Messages(jetstream.PullMaxMessages(64), jetstream.PullHeartbeat(5*time.Second))
+func consume(ctx context.Context, c jetstream.Consumer, ahead int, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) error {
+	msgs, err := c.Messages(jetstream.PullMaxMessages(ahead), jetstream.PullHeartbeat(5*time.Second))
 	if err != nil {
 		return err
 	}
