@@ -245,52 +245,6 @@ func (s *scanner) hex4(i int) (r rune, ok bool) {
 	return r, true
 }
 
-// number reads the number at i and returns its text, and whether it is written without fraction and exponent.
-func (s *scanner) number() (text string, whole, ok bool) {
-	b, i := s.line, s.i
-	if i < len(b) && b[i] == '-' {
-		i++
-	}
-	digits := func(what string) bool {
-		from := i
-		for i < len(b) && isDigit(b[i]) {
-			i++
-		}
-		if i == len(b) && i == from {
-			return s.short("a digit")
-		}
-		return i > from || s.fail(i, "is a broken number, want a digit "+what)
-	}
-	first := i
-	if !digits("here") {
-		return "", false, false
-	}
-	if b[first] == '0' && i > first+1 {
-		return "", false, s.fail(first, "is a number with a leading zero, want none")
-	}
-	whole = true
-	if i < len(b) && b[i] == '.' {
-		i++
-		whole = false
-		if !digits("after the point") {
-			return "", false, false
-		}
-	}
-	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
-		i++
-		whole = false
-		if i < len(b) && (b[i] == '+' || b[i] == '-') {
-			i++
-		}
-		if !digits("in the exponent") {
-			return "", false, false
-		}
-	}
-	text = view(b[s.i:i])
-	s.i = i
-	return text, whole, true
-}
-
 // skip reads a value of any kind and forgets it.
 func (s *scanner) skip(depth int) bool {
 	switch c := s.next(); {
@@ -338,5 +292,3 @@ func special(w uint64) uint64 {
 
 // view returns b as a string that shares its memory.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-func isDigit(c byte) bool { return c-'0' < 10 }
