@@ -34,7 +34,7 @@ func jars(ctx context.Context, log *slog.Logger) (string, error) {
 	}
 	mvn, err := exec.LookPath("mvn")
 	if err != nil {
-		return "", fmt.Errorf("Maven, to get the broker's jars: %w", err)
+		return "", fmt.Errorf("mvn, to get the broker's jars: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return "", err

@@ -133,17 +133,17 @@ func (c *Client) retry(ctx context.Context, what string, op func(context.Context
 	}
 }
 
-// trouble notes that something keeps failing, and logs when it starts to.
+// trouble notes that something fails, and logs once when it goes on.
 func (c *Client) trouble(what string, err error) {
 	if c.health.fail(what, err) {
-		c.log.Warn("kafka is in trouble, retrying", "op", what, "err", err)
+		c.log.Warn("kafka keeps failing, retrying", "op", what, "err", err)
 	}
 }
 
 // recovered notes that what was in trouble works or was given up.
 func (c *Client) recovered(what string) {
-	if since, was := c.health.clear(what); was {
-		c.log.Info("kafka trouble is over", "op", what, "after", time.Since(since).Round(time.Millisecond))
+	if t := c.health.clear(what); t.told {
+		c.log.Info("kafka works again", "op", what, "after", time.Since(t.since).Round(time.Millisecond))
 	}
 }
 

@@ -26,6 +26,7 @@ type health struct {
 type trouble struct {
 	since time.Time
 	err   error
+	told  bool
 }
 
 func (h *health) answer() {
@@ -34,8 +35,9 @@ func (h *health) answer() {
 	h.answered = time.Now()
 }
 
-// fail notes that what failed, and reports whether it worked before.
-func (h *health) fail(what string, err error) bool {
+// fail notes that what failed. It returns true once per trouble, when that has
+// become more than passing.
+func (h *health) fail(what string, err error) (tell bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, was := h.troubles[what]
@@ -43,20 +45,22 @@ func (h *health) fail(what string, err error) bool {
 		t.since = time.Now()
 	}
 	t.err = err
+	tell = !t.told && time.Since(t.since) >= troubleGrace
+	t.told = t.told || tell
 	if h.troubles == nil {
 		h.troubles = map[string]trouble{}
 	}
 	h.troubles[what] = t
-	return !was
+	return tell
 }
 
-// clear notes that what works, and tells since when it did not.
-func (h *health) clear(what string) (since time.Time, was bool) {
+// clear notes that what works again.
+func (h *health) clear(what string) trouble {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t, was := h.troubles[what]
+	t := h.troubles[what]
 	delete(h.troubles, what)
-	return t.since, was
+	return t
 }
 
 // worst is the oldest trouble that is more than passing.
