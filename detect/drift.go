@@ -2,7 +2,8 @@ package detect
 
 import "fmt"
 
-// Drift finds an agent whose mix of exercised privileges moves away from its own past.
+// Drift finds an agent whose mix of exercised privileges moves away from its own
+// past, or creeps upward to those of high impact.
 type Drift struct{}
 
 // evaluateEvery is how many uses lie between two looks at the distribution.
@@ -20,17 +21,16 @@ func (d Drift) Judge(v View) Test {
 	if v.Event.Privilege == "" || !p.mature() || p.drifted || !p.privileges.due() {
 		return Test{}
 	}
-	return Test{P: p.privileges.tail(p.privileges.divergence())}
+	return Test{P: p.privileges.tail()}
 }
 
 // Explain implements [Detector].
 func (d Drift) Explain(v View) Claim {
 	h := &v.Profile.privileges
-	up := h.risen()
-	g, df := h.divergence()
+	up, moved := h.risen(), h.shift()
 	return Claim{
 		Reason:   fmt.Sprintf("%s exercises other privileges than it used to: %s most of all", v.Event.Agent, up.label()),
-		Observed: fmt.Sprintf("%s is %.0f%% of the last hundred uses (G = %.1f at %d degrees of freedom, dispersion %.1f)", up.label(), 100*up.short, g, df, h.dispersion),
+		Observed: fmt.Sprintf("%s is %.0f%% of the last hundred uses (G = %.1f at %d degrees of freedom, dispersion %.1f)", up.label(), 100*up.short, moved.g, moved.df, h.dispersion),
 		Baseline: fmt.Sprintf("%s is %.1f%% of the %d uses before; usual: %s", up.label(), 100*up.long, min(h.uses, longRun), h.describe()),
 	}
 }

@@ -99,13 +99,15 @@ func (s *Seen) code(c *coder) {
 func (h *Histogram) code(c *coder) {
 	c.u32(&h.uses)
 	c.u32(&h.seen)
-	c.f32(&h.dispersion)
+	c.f32((*float32)(&h.dispersion))
+	c.f32(&h.creep)
 	for i := range h.cell {
 		cell := &h.cell[i]
 		if c.slot(cell.id != 0 || cell.long != 0 || cell.short != 0) {
-			c.u64(&cell.id)
+			c.u32(&cell.id)
 			c.f32(&cell.long)
 			c.f32(&cell.short)
+			c.flag(&cell.grave)
 			c.u8(&cell.nameLen, nameCap+1)
 			c.bytes(cell.name[:cell.nameLen])
 		}

@@ -19,7 +19,8 @@ func (d Entitlement) prior() Prior { return d.Prior }
 
 // Judge implements [Detector]. It asks where an event says both the privilege
 // exercised and what the principal is entitled to. A privilege that the agent
-// has long exercised beyond entitlement, such as a dashboard open to all, is its habit.
+// has long exercised beyond entitlement is its habit, and one that can do no
+// harm, such as to read a dashboard open to all, is let pass.
 func (d Entitlement) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
@@ -36,7 +37,7 @@ func breach(v View) occasion {
 		return occasion{trial: true}
 	}
 	item := hash(ev.Privilege)
-	return occasion{trial: true, item: item, odd: !v.Profile.breaches.knows(item)}
+	return occasion{trial: true, item: item, odd: impactful(ev) && !v.Profile.breaches.knows(item)}
 }
 
 // Explain implements [Detector].

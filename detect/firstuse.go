@@ -8,7 +8,7 @@ import (
 )
 
 // FirstUse finds an agent that exercises a privilege of high impact which it
-// never exercised before.
+// never exercised before, to an effect that nobody asked for as far as is known.
 type FirstUse struct{ Prior Prior }
 
 // About implements [Detector].
@@ -32,7 +32,7 @@ func firstUse(v View) occasion {
 		return occasion{}
 	}
 	item := hash(v.Event.Privilege)
-	return occasion{trial: true, item: item, odd: impactful(v.Event) && !v.Profile.firsts.knows(item)}
+	return occasion{trial: true, item: item, odd: impactful(v.Event) && !wanted(v) && !v.Profile.firsts.knows(item)}
 }
 
 // Explain implements [Detector].
@@ -45,17 +45,25 @@ func (d FirstUse) Explain(v View) Claim {
 	}
 }
 
+// wanted reports whether the user asked for the event's effect. That somebody
+// wanted something read says little about what.
+func wanted(v View) bool {
+	asked, known := v.Session.asked(v.Event.Effect)
+	return known && asked && v.Event.Effect.Changes()
+}
+
 // impactful reports whether an event exercises a privilege that can do harm: one
-// that changes the world, or touches what is sensitive. Where the event says
-// neither, the privilege's verb decides.
+// that changes the world beyond a note, or reaches what is restricted. Where the
+// event says neither effect nor sensitivity, the privilege's verb decides.
 func impactful(ev *event.Event) bool {
-	switch ev.Sensitivity {
-	case event.Confidential, event.Restricted:
+	if ev.Sensitivity == event.Restricted {
 		return true
 	}
 	switch ev.Effect {
-	case event.Read, event.Fetch, event.Write:
+	case event.Read, event.Fetch:
 		return false
+	case event.Write:
+		return ev.Sensitivity == event.Confidential
 	case "":
 		return ev.Sensitivity == "" && !readOnly(ev.Privilege)
 	}

@@ -9,28 +9,30 @@ import (
 )
 
 const (
-	cells     = 10       // privileges told apart; all others share one more cell
+	cells     = 13       // privileges told apart; all others share one more cell
 	longRun   = 2000     // uses that the long histogram remembers
 	shortGain = 0.02     // weight of the newest use in the short histogram
 	shortRun  = 49       // independent uses that the short histogram is worth: half of its 2/gain - 1 effective ones
-	nameCap   = 22       // bytes of a privilege's name that are kept for explanations
+	nameCap   = 18       // bytes of a privilege's name that are kept for explanations
 	dispGain  = 1.0 / 16 // weight of the newest value in the running dispersion
 
-	unknownDispersion = 2 // until the agent has shown its own
+	unknownDispersion = 1 // until the agent has shown its own
 )
 
 // A Histogram is the distribution of the privileges an agent exercises, twice:
 // over its last two thousand uses, and over its last hundred.
 type Histogram struct {
-	uses       uint32  // learned into the long histogram
-	seen       uint32  // all
-	dispersion float32 // running mean of G per degree of freedom, as the agent's habits make it
+	uses       uint32 // learned into the long histogram
+	seen       uint32 // all
+	dispersion dispersion
+	creep      float32 // evidence that privileges of high impact are used more; see mount
 	cell       [cells + 1]cell
 }
 
 type cell struct {
-	id          uint64
+	id          uint32 // fingerprint of the privilege
 	long, short float32
+	grave       bool // it was used to an effect of high impact
 	nameLen     uint8
 	name        [nameCap]byte
 }
@@ -44,7 +46,7 @@ func (c *cell) label() string {
 
 // at returns the cell of a privilege: its own, a free one, or the shared last one.
 func (h *Histogram) at(privilege string) *cell {
-	id := hash(privilege)
+	id := fingerprint(hash(privilege))
 	for i := range cells {
 		c := &h.cell[i]
 		if c.id == id {
@@ -61,9 +63,13 @@ func (h *Histogram) at(privilege string) *cell {
 
 // learn takes one use. The short histogram follows always; the long one, which
 // is the baseline, only where the use is not suspect.
-func (h *Histogram) learn(privilege string, suspect bool) {
+func (h *Histogram) learn(privilege string, grave, suspect bool) {
 	used := h.at(privilege)
+	used.grave = used.grave || grave && used.id != 0
 	h.seen++
+	if h.seen > 2*shortRun {
+		h.mount(used)
+	}
 	if !suspect {
 		h.uses++
 	}
@@ -85,45 +91,107 @@ func (h *Histogram) learn(privilege string, suspect bool) {
 	}
 }
 
-// divergence is the likelihood-ratio statistic G of the short histogram against the long one,
+// A divergence is a likelihood-ratio statistic of the short histogram against the long one,
 //
 //	G = 2 n sum_i q_i ln((q_i + e) / (p_i + e)),  n = 49, e = 1/2n
 //
 // with one degree of freedom less than there are cells in use. For independent
 // uses it is asymptotically chi-square (Wilks 1938).
-func (h *Histogram) divergence() (g float64, df int) {
-	const e = 1.0 / (2 * shortRun)
-	for i := range h.cell {
-		p, q := float64(h.cell[i].long), float64(h.cell[i].short)
-		if p < e/4 && q < e/4 {
-			continue
-		}
-		df++
-		g += float64(q * math.Log((q+e)/(p+e)))
-	}
-	return math.Max(2*shortRun*g, 0), max(df-1, 1)
+type divergence struct {
+	g  float64
+	df int
 }
+
+// smooth is e in a divergence.
+const smooth = 1.0 / (2 * shortRun)
+
+func (d *divergence) add(p, q float64) {
+	if p < smooth/4 && q < smooth/4 {
+		return
+	}
+	d.df++
+	d.g += float64(2 * shortRun * float64(q*math.Log((q+smooth)/(p+smooth))))
+}
+
+// done closes the sum.
+func (d divergence) done() divergence { return divergence{math.Max(d.g, 0), max(d.df-1, 1)} }
+
+// shift is the divergence of the whole distribution.
+func (h *Histogram) shift() divergence {
+	var d divergence
+	for i := range h.cell {
+		d.add(float64(h.cell[i].long), float64(h.cell[i].short))
+	}
+	return d.done()
+}
+
+// turn is the share of uses that creep supposes an agent to make of privileges
+// of high impact beside its own habits.
+const turn = 0.3
+
+// mount lets creep take in one use. Creep is the logarithm of an e-detector
+// (Shin, Ramdas & Rinaldo 2022): of the likelihood that three in ten uses are
+// now of privileges of high impact, evenly, against that of the habits, summed
+// from the moment that makes it largest (CUSUM). While the habits last it passes
+// s at most once in exp(s) uses on average.
+func (h *Histogram) mount(used *cell) {
+	grave := 0
+	for i := range h.cell {
+		if h.cell[i].grave {
+			grave++
+		}
+	}
+	if grave == 0 {
+		return
+	}
+	n := float64(min(h.uses, longRun))
+	p := (float64(n*float64(used.long)) + 0.5) / (n + 0.5*float64(cells+1))
+	q := float64((1 - turn) * p)
+	if used.grave {
+		q += turn / float64(grave)
+	}
+	h.creep = float32(math.Max(float64(h.creep)+math.Log(q/p), 0))
+}
+
+// tail is the p-value of shift and creep together, by Bonferroni. Creep is
+// looked at once in 32 uses, and may pass a height in any of them.
+func (h *Histogram) tail() float64 {
+	creep := evaluateEvery * math.Exp(-float64(h.creep)/h.dispersion.inflation())
+	return math.Min(1, 2*math.Min(h.dispersion.tail(h.shift()), creep))
+}
+
+// A dispersion is the running mean of a divergence per degree of freedom, as an
+// agent's habits make it; zero until it has shown any.
+type dispersion float32
 
 // tail is the p-value of a divergence. Uses come in runs, a session at a time,
-// so G is scaled by the dispersion that the agent has shown so far (the
-// first-order correction of Rao & Scott 1984), never below one.
-func (h *Histogram) tail(g float64, df int) float64 {
-	scale := math.Max(float64(h.dispersion), 1)
-	if h.dispersion == 0 {
-		scale = unknownDispersion
-	}
-	return distuv.ChiSquared{K: float64(df)}.Survival(g / scale)
+// so it is scaled by the dispersion shown so far (the first-order correction of
+// Rao & Scott 1984), never below one.
+func (s dispersion) tail(d divergence) float64 {
+	return distuv.ChiSquared{K: float64(d.df)}.Survival(d.g / s.scale())
 }
 
-// disperse learns how far the habits diverge of themselves. Values are clipped
-// at four times what is known, so that an attack cannot buy itself room at once.
-func (h *Histogram) disperse(g float64, df int) {
-	x := g / float64(df)
-	if h.dispersion == 0 {
-		h.dispersion = unknownDispersion
+// inflation is how many times more the counts of dependent uses vary than those
+// of independent ones. Of the latter the dispersion is a half, because
+// divergences are taken for half as many uses as the short histogram is worth.
+func (s dispersion) inflation() float64 { return (2 * s).scale() }
+
+// scale is what evidence from dependent uses is divided by.
+func (s dispersion) scale() float64 {
+	if s == 0 {
+		s = unknownDispersion
 	}
-	x = math.Min(x, 4*float64(h.dispersion))
-	h.dispersion += float32(float64(dispGain * (x - float64(h.dispersion))))
+	return math.Max(float64(s), 1)
+}
+
+// learn takes in how far the habits diverged of themselves. Values are clipped
+// at four times what is known, so that an attack cannot buy itself room at once.
+func (s *dispersion) learn(d divergence) {
+	if *s == 0 {
+		*s = unknownDispersion
+	}
+	x := math.Min(d.g/float64(d.df), 4*float64(*s))
+	*s += dispersion(float32(float64(dispGain * (x - float64(*s)))))
 }
 
 // due reports whether it is time to look at the distribution: once in 32 uses,

@@ -7,7 +7,7 @@ import (
 )
 
 // Memory finds an effectful call in a session that has read a memory record
-// which an earlier session wrote from untrusted content: memory poisoning.
+// with content of untrusted origin, which another session wrote: memory poisoning.
 type Memory struct{ Prior Prior }
 
 // About implements [Detector].
@@ -55,11 +55,11 @@ func (d Memory) Explain(v View) Claim {
 	ev, p, s := v.Event, v.Profile, v.Session
 	c := Claim{
 		Reason:   fmt.Sprintf("%s called %s on the word of a memory record that was written from untrusted content", ev.Agent, ev.Tool),
-		Observed: fmt.Sprintf("the record was read in this session, then %s with effect %s", ev.Tool, ev.Effect),
+		Observed: fmt.Sprintf("a record with content of untrusted origin was read in this session, then %s with effect %s", ev.Tool, ev.Effect),
 		Baseline: fmt.Sprintf("in %d effectful calls, %.1f on such a record by a tool new to it", p.recalls.trials, p.recalls.surprises),
 	}
 	if m := p.poison(s.poison); m != nil {
-		c.Observed = "another session wrote the record from untrusted content; " + c.Observed
+		c.Observed = "an earlier session wrote the record; " + c.Observed
 		c.Evidence = append(c.Evidence, m.written.String())
 	}
 	c.Evidence = append(c.Evidence, s.recalled.String())

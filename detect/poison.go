@@ -29,6 +29,17 @@ func (p *Profile) poison(record uint64) *poisonedRecord {
 	return nil
 }
 
+// readsPoison reports whether ev reads a record with content of untrusted origin
+// that this session did not write itself: because the read says so, or because
+// an earlier session of this agent wrote it.
+func (p *Profile) readsPoison(ev *event.Event, s *Session) bool {
+	m := p.poisoned(ev)
+	if m != nil && m.session == s.id {
+		return false
+	}
+	return m != nil || ev.Origin == event.FromUntrusted && ev.Record != ""
+}
+
 // wrote follows a write to memory. Content of untrusted origin poisons the
 // record, content of another origin cleans it. Where the origin is missing,
 // a session that has seen untrusted content is taken to have written it down.

@@ -107,7 +107,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 	p.flows.learn(flow(v), ev.Time, mature, reported)
 	p.recalls.learn(recall(v), ev.Time, mature, reported)
 	if ev.Privilege != "" {
-		p.privileges.learn(ev.Privilege, suspect || p.drifted)
+		p.privileges.learn(ev.Privilege, impactful(ev), suspect || p.drifted)
 		p.review()
 	}
 	if !suspect {
@@ -122,12 +122,13 @@ func (p *Profile) review() {
 	if !h.due() {
 		return
 	}
-	g, df := h.divergence()
 	if p.drifted {
-		p.drifted = h.tail(g, df) < recovered
+		if p.drifted = h.tail() < recovered; !p.drifted {
+			h.creep = 0
+		}
 		return
 	}
-	h.disperse(g, df)
+	h.dispersion.learn(h.shift())
 }
 
 // recovered is the p-value from which a drift counts as gone back.

@@ -36,8 +36,7 @@ func flow(v View) occasion {
 	o := occasion{trial: true}
 	if arg, source := untrusted(v); arg != "" {
 		o.item = hash(source, ev.Tool, arg)
-		asked, known := v.Session.asked(ev.Effect)
-		o.odd = !v.Profile.flows.knows(o.item) && !(known && asked)
+		o.odd = !v.Profile.flows.knows(o.item) && !wanted(v)
 	}
 	return o
 }

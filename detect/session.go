@@ -100,8 +100,8 @@ func (p *Profile) track(ev *event.Event) {
 	case event.MemoryWrite:
 		p.wrote(ev, s)
 	case event.MemoryRead:
-		if m := p.poisoned(ev); m != nil && m.session != s.id && s.poison == 0 {
-			s.poison = m.record
+		if s.poison == 0 && p.readsPoison(ev, s) {
+			s.poison = hash(ev.Store, ev.Record)
 			s.recalled.set(ev.ID)
 		}
 	}
