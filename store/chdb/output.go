@@ -108,10 +108,23 @@ func (s *server) plain(w http.ResponseWriter, text string) {
 	s.ended(err)
 }
 
-// exception is an error in the form of the engine's own.
-func exception(code int, name, msg string) error {
-	return fmt.Errorf("Code: %d. DB::Exception: %s. (%s)", code, msg, name)
+// exceptionError is an error in the form of the engine's own.
+type exceptionError struct {
+	code  int
+	name  string
+	msg   string
+	cause error // or nil
 }
+
+func exception(code int, name, msg string) error {
+	return &exceptionError{code: code, name: name, msg: msg}
+}
+
+func (e *exceptionError) Error() string {
+	return fmt.Sprintf("Code: %d. DB::Exception: %s. (%s)", e.code, e.msg, e.name)
+}
+
+func (e *exceptionError) Unwrap() error { return e.cause }
 
 var exceptionCode = regexp.MustCompile(`^Code: (\d+)\.`)
 

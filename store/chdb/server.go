@@ -223,7 +223,7 @@ func (req *request) statement(body io.Reader) error {
 }
 
 func unreadable(err error) error {
-	return fmt.Errorf("Code: 32. DB::Exception: the body cannot be read: %w. (ATTEMPT_TO_READ_AFTER_EOF)", err)
+	return &exceptionError{code: 32, name: "ATTEMPT_TO_READ_AFTER_EOF", msg: "the body cannot be read: " + err.Error(), cause: err}
 }
 
 // blocks gives the end of a compressed body its own error back: the reader of

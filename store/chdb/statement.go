@@ -3,6 +3,7 @@ package chdb
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -105,7 +106,8 @@ func (s *server) syntaxError(sql string) error {
 	defer c.close()
 	escaped := strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`).Replace(sql)
 	if _, _, err := c.query("SELECT formatQuery({sql:String})", "Null", map[string]string{"sql": escaped}); err != nil {
-		return err
+		msg, _, _ := strings.Cut(err.Error(), ": In scope SELECT formatQuery(")
+		return errors.New(msg)
 	}
 	return exception(62, "SYNTAX_ERROR", "Syntax error: the statement is of no kind the embedded engine runs")
 }

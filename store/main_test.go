@@ -1,0 +1,135 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/store/chdb"
+)
+
+const childEnv = "STAKEOUT_TEST_ENGINE"
+
+// TestMain lets the test binary be the engine's process.
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		if err := chdb.Child(context.Background(), os.Stdin, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
+			fmt.Fprintln(os.Stderr, "stakeout:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+// engine starts a ClickHouse engine for one test, or skips the test where there is none.
+func engine(t testing.TB) *chdb.Engine {
+	t.Helper()
+	if _, err := chdb.Find(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := chdb.Start(t.Context(), chdb.Options{Dir: t.TempDir(), Args: []string{exe}, Env: []string{childEnv + "=1"}, Listen: "127.0.0.1:0", Log: testLog(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func testConfig(e *chdb.Engine) Config {
+	cfg := DefaultConfig()
+	cfg.URL = e.URL()
+	cfg.BatchAge = 50 * time.Millisecond
+	cfg.Timeout = 10 * time.Second
+	return cfg
+}
+
+func open(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), cfg, prometheus.NewRegistry(), testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// migrated opens a store on a new engine, with its tables.
+func migrated(t testing.TB) (*Store, *chdb.Engine) {
+	t.Helper()
+	e := engine(t)
+	s := open(t, testConfig(e))
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s, e
+}
+
+func processorOf(t testing.TB, open stream.Opener, topic string, partition int) stream.Processor {
+	t.Helper()
+	p, err := open(t.Context(), stream.Owned{Topic: topic, Partition: partition})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// store processes records as one partition and checkpoints.
+func storeAll(t testing.TB, open stream.Opener, records ...stream.Record) {
+	t.Helper()
+	p := processorOf(t, open, records[0].Topic, records[0].Partition)
+	if err := p.Process(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Checkpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func counts(t testing.TB, s *Store) Counts {
+	t.Helper()
+	c, err := s.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// now is a time of Kafka records: a whole number of milliseconds.
+var now = time.Now().UTC().Truncate(time.Millisecond)
