@@ -267,12 +267,12 @@ func set(ev *event.Event, name string, origin event.Origin, source string) {
 	ev.ArgSources = sources
 }
 
-// divert sends a call to a place where nobody of the fleet went before.
-func (d *draft) divert(ev *event.Event, h *held) {
+// divert sends a call to the attacker's place, where nobody of the fleet went before.
+func (k *attack) divert(d *draft, ev *event.Event, h *held) {
 	if h.place == nowhere {
 		return
 	}
-	ev.Destination = d.run.text.place(h.place, d.chance.pcg.Uint64())
+	ev.Destination = d.run.text.place(h.place, mix(k.key, 19))
 	for i := range ev.ArgHashes {
 		if ev.ArgHashes[i].Key == h.target {
 			ev.ArgHashes[i].Value = []string{d.run.text.hex(mix(d.agent.group.key, nameKey(ev.Destination)))}

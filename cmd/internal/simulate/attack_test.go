@@ -19,11 +19,11 @@ type story struct {
 	history []*event.Event // everything
 }
 
-// stories simulates a fleet under each attack six times and tells each.
+// stories simulates a fleet under each attack four times and tells each.
 func stories(t *testing.T) []story {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.Agents, cfg.Days, cfg.Injections, cfg.AttackFrom = 240, 8, 6, 4*day
+	cfg.Agents, cfg.Days, cfg.Injections, cfg.AttackFrom = 160, 8, 4, 4*day
 	f := fleet(t, cfg)
 	var all []*event.Event
 	byID := map[string]*event.Event{}
@@ -80,8 +80,8 @@ func TestStories(t *testing.T) {
 		t.Run(s.Injection+"-"+s.Variant, func(t *testing.T) { check(t, &s) })
 	}
 	for _, threat := range threats() {
-		if seen[threat.name] != 6 {
-			t.Errorf("%d injections of %s, want 6", seen[threat.name], threat.name)
+		if seen[threat.name] != 4 {
+			t.Errorf("%d injections of %s, want 4", seen[threat.name], threat.name)
 		}
 		for _, v := range threat.variants {
 			if !variants[threat.name+" "+v] {

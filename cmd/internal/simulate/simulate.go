@@ -75,13 +75,13 @@ func (c Config) attackFrom() time.Duration {
 	return min(14*day, c.length()/2)
 }
 
-// WorkdayAt returns the [Config.Clock] by which it is the middle of a working day, a
-// Tuesday at eleven, for the fleet's first tenant when the calendar says t.
+// WorkdayAt returns the [Config.Clock] by which it is the middle of a working day when the calendar
+// says t: a Tuesday at 15:00 for the fleet's first tenant, and 09:00 for the second.
 func WorkdayAt(t time.Time) time.Duration {
 	t = t.UTC()
 	midnight := t.Truncate(day)
 	days := (int(time.Tuesday) - int(t.Weekday()) + 7) % 7
-	want := midnight.Add(time.Duration(days)*day + 11*time.Hour - zone(0))
+	want := midnight.Add(time.Duration(days)*day + 15*time.Hour - zone(0))
 	return want.Sub(t)
 }
 

@@ -88,6 +88,7 @@ func TestLiveConfig(t *testing.T) {
 	if err := DefaultLiveConfig(now).Validate(); err != nil {
 		t.Errorf("the default configuration is refused: %v", err)
 	}
+	quiet := fleet(t, small())
 	f := func(want string, edit func(c *LiveConfig)) {
 		t.Helper()
 		c := DefaultLiveConfig(now)
@@ -95,7 +96,7 @@ func TestLiveConfig(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("Validate() = %v, want an error that begins with %q", err, want)
 		}
-		if _, err := fleet(t, small()).Live(c); err == nil {
+		if _, err := quiet.Live(c); err == nil {
 			t.Errorf("Live takes what Validate refuses with %q", want)
 		}
 	}
@@ -116,7 +117,7 @@ func TestGolden(t *testing.T) {
 	disordered := lines(fleet(t, cfg).Events())
 
 	got := map[string]string{"history": digest(history), "live": digest(now), "disordered": digest(disordered)}
-	want := map[string]string{"history": "2e719eed3756608e", "live": "df3adffa6d7c630e", "disordered": "641e5fe59ca98919"}
+	want := map[string]string{"history": "e4fe702ac89d314f", "live": "98144ed460c85346", "disordered": "4dfedc424fe7f365"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%d, %d and %d events differ from the golden ones (-want +got):\n%s", len(history), len(now), len(disordered), diff)
 	}
@@ -207,15 +208,39 @@ func TestWorkday(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if local := at.UTC().Add(WorkdayAt(at) + zone(0)); local.Weekday() != time.Tuesday || local.Hour() != 11 || local.Minute() != 0 {
-			t.Errorf("WorkdayAt(%s) makes it %s for the fleet, want a Tuesday at 11:00", s, local.Format("Mon 15:04"))
+		if local := at.UTC().Add(WorkdayAt(at) + zone(0)); local.Weekday() != time.Tuesday || local.Hour() != 15 || local.Minute() != 0 {
+			t.Errorf("WorkdayAt(%s) makes it %s for the fleet, want a Tuesday at 15:00", s, local.Format("Mon 15:04"))
+		}
+	}
+}
+
+// A fleet too small for an attack goes without it.
+func TestTinyAndBusyFleets(t *testing.T) {
+	for agents := range 10 {
+		cfg := DefaultConfig()
+		cfg.Agents, cfg.Days, cfg.AttackFrom = agents+1, 1, 12*time.Hour
+		if agents == 0 {
+			cfg.Rate = 5000
+		}
+		f := fleet(t, cfg)
+		n := len(lines(f.Events()))
+		if least := cfg.Agents * int(cfg.Rate) / 3; n < least {
+			t.Errorf("%d events of %d agents, want at least %d", n, cfg.Agents, least)
+		}
+		for _, l := range f.Labels() {
+			if l.Variant == "foreign" && agents == 0 {
+				t.Errorf("the only agent acts on a foreign credential")
+			}
+		}
+		if len(lines(live(t, f, DefaultLiveConfig(cfg.Start.Add(day))))) == 0 {
+			t.Error("nothing happens live")
 		}
 	}
 }
 
 func TestMemoryIsThatOfTheAgents(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Agents, cfg.Days, cfg.Threats = 20_000, 0.6, nil
+	cfg.Agents, cfg.Days, cfg.Threats = 10_000, 0.6, nil
 	f := fleet(t, cfg)
 	heap := func() uint64 {
 		runtime.GC()

@@ -52,7 +52,7 @@ func (k *attack) inject(t int64) int64 {
 	for range 1 + k.chance.below(2) {
 		call, _ := d.use(way.sink)
 		set(call, way.sink.target, event.FromUntrusted, way.source.name)
-		d.divert(call, way.sink)
+		k.divert(d, call, way.sink)
 		k.mark(d, call)
 	}
 	d.say()
@@ -155,7 +155,7 @@ func (k *attack) reap(victim *agent, t int64, store string) int64 {
 	for range 1 + k.chance.below(3) {
 		call, _ := d.use(sink)
 		set(call, sink.target, event.FromMemory, "")
-		d.divert(call, sink)
+		k.divert(d, call, sink)
 		k.mark(d, call)
 	}
 	d.say()

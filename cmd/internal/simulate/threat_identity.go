@@ -24,14 +24,17 @@ func canEscalate(a *agent, _ string) bool { return a.kit.daily && a.issued >= 0 
 // escalate acts on a credential that is somebody else's, over, or more than it was.
 func (k *attack) escalate(t int64) int64 {
 	a, today := k.agent, int32(t/int64(day))
-	d := k.open(a, t)
-	switch text := &k.run.text; k.label.Variant {
+	text, cred := &k.run.text, a.daily(&k.run.text, today)
+	switch k.label.Variant {
 	case "foreign":
 		owner := k.other(func(b *agent) bool { return b.kit.daily && b.issued == today })
 		if owner == a {
-			owner = k.other(func(b *agent) bool { return b.kit.daily })
+			owner = k.other(func(b *agent) bool { return canEscalate(b, "") })
 		}
-		d.cred = owner.daily(text, today)
+		if owner == a {
+			return 0 // there is nobody to take it from
+		}
+		cred = owner.daily(text, owner.issued)
 	case "expired":
 		date := today - 2
 		for _, held := range [2]int32{a.issued, a.before} {
@@ -40,16 +43,17 @@ func (k *attack) escalate(t int64) int64 {
 				break
 			}
 		}
-		d.cred = a.daily(text, date)
+		cred = a.daily(text, date)
 	default:
-		d.cred = a.daily(text, today)
-		d.cred.scopes = slices.Clone(d.cred.scopes)
+		cred.scopes = slices.Clone(cred.scopes)
 		for _, scope := range []string{"iam:grant", "vault:read", "payments:approve", "db:dump"} {
-			if !slices.Contains(d.cred.scopes, scope) {
-				d.cred.scopes = append(d.cred.scopes, scope)
+			if !slices.Contains(cred.scopes, scope) {
+				cred.scopes = append(cred.scopes, scope)
 			}
 		}
 	}
+	d := k.open(a, t)
+	d.cred = cred
 	d.start(a.person(2))
 	d.cover(2+k.chance.below(2), nil)
 	k.markAll(d, event.SessionStart, event.CredentialUse, event.CredentialIssue, event.ToolCall)

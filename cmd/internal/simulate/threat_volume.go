@@ -45,7 +45,7 @@ func (k *attack) exfiltrate(t int64) int64 {
 			set(call, name, event.FromTool, read.name)
 		}
 	}
-	d.divert(call, out)
+	k.divert(d, call, out)
 	k.mark(d, call)
 	d.say()
 	d.end()
