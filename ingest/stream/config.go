@@ -43,7 +43,7 @@ func DefaultConfig() Config {
 		Brokers:            []string{"127.0.0.1:9092"},
 		ClientID:           "stakeout",
 		ReplicationFactor:  1,
-		SessionTimeout:     15 * time.Second,
+		SessionTimeout:     10 * time.Second,
 		HeartbeatInterval:  2 * time.Second,
 		RebalanceTimeout:   30 * time.Second,
 		FetchMaxBytes:      2 << 20,

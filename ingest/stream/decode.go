@@ -105,11 +105,8 @@ func (d *decoder) next() ([]Record, error) {
 				break
 			}
 			ok, err := d.nextBatch()
-			if err != nil && len(d.out) > 0 {
-				return d.out, nil // it comes back with the next call, which starts at the same batch
-			}
 			if err != nil {
-				return nil, err
+				return d.stop(err)
 			}
 			if !ok {
 				break
@@ -117,13 +114,22 @@ func (d *decoder) next() ([]Record, error) {
 			continue
 		}
 		if err := d.record(); err != nil {
-			return nil, err
+			return d.stop(err)
 		}
 		if d.left == 0 {
 			d.offset = d.batch.last + 1
 		}
 	}
 	return d.out, nil
+}
+
+// stop hands over what was read before an error. The error comes back with the
+// next call, which starts where this one ended.
+func (d *decoder) stop(err error) ([]Record, error) {
+	if len(d.out) > 0 {
+		return d.out, nil
+	}
+	return nil, err
 }
 
 // skipOversize goes past a batch that next refused with an oversizeError.
