@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -130,9 +129,8 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 		if n := len(i.Findings); n > maxHistory {
 			i.Findings = i.Findings[n-maxHistory:]
 		}
-		now := t.now()
-		if p, ok := propose(t.policy.Load(), &i, f, now); ok {
-			if err := fits(b, p, now); err != nil {
+		if p, ok := propose(t.policy.Load(), &i, f, t.now()); ok {
+			if err := fit(b, &p); err != nil {
 				return i, err
 			}
 			i.Outbox = append(i.Outbox, p)
@@ -155,17 +153,21 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 	}
 }
 
-// fits refuses an action that no message can carry, as long as it is only a proposal.
-func fits(b *bus, p proposal, now time.Time) error {
-	longest := command.Outcome{Action: p.Action, Status: command.Unverified, Time: event.At(now)}
-	m, err := command.EncodeOutcome(b.signer, longest)
-	if err != nil {
-		return err
+// fit has p quote only as many findings as a message can carry together with
+// what is told of the action later. Without any it always fits: check bounds the
+// names, and a byte of them takes at most six.
+func fit(b *bus, p *proposal) error {
+	const later = 14 << 10 // an executor's detail and a page's longer reason, escaped at worst
+	for {
+		m, err := command.EncodeOutcome(b.signer, command.Outcome{Action: p.Action, Status: command.Unverified, Time: p.Action.Decided})
+		if err == nil && len(m.Data) <= command.MaxSize-later {
+			return nil
+		}
+		if len(p.Action.Findings) == 0 || err != nil && !errors.Is(err, command.ErrTooLarge) {
+			return err
+		}
+		p.Action.Findings = p.Action.Findings[(len(p.Action.Findings)+1)/2:]
 	}
-	if len(m.Data) > command.MaxSize-20<<10 { // a page's longer reason and an executor's detail come on top, escaped at worst
-		return fmt.Errorf("action %s: is %d bytes: %w", p.Action.ID, len(m.Data), command.ErrTooLarge)
-	}
-	return nil
 }
 
 // empty does what the outbox of i asks for, and then takes it out.

@@ -151,7 +151,7 @@ func (r *record) tick(now time.Time, stopped bool) bool {
 			r.Due = event.At(now.Add(step.ackTimeout()))
 			return true
 		}
-		r.move(now, command.Unverified, fmt.Sprintf("no executor answered within %s (asked %d times)", now.Sub(r.Since.Time()).Round(time.Millisecond), r.Attempt), "")
+		r.move(now, command.Unverified, fmt.Sprintf("no executor answered within %s, in %d tries", now.Sub(r.Since.Time()).Round(time.Millisecond), r.Attempt), "")
 	default:
 		r.Due = 0
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -41,7 +40,7 @@ var (
 	ErrUntrusted = errors.New("signed by a key that is not trusted for this")
 	ErrAltered   = errors.New("signature does not fit subject and content")
 	ErrExpired   = errors.New("expired")
-	ErrTooLarge  = errors.New("larger than " + strconv.Itoa(MaxSize) + " bytes")
+	ErrTooLarge  = errors.New("larger than 64 KiB")
 	ErrMalformed = errors.New("malformed")
 )
 
