@@ -1,0 +1,232 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest"
+	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/store"
+	"github.com/stakeout-project/stakeout/triage"
+	"github.com/stakeout-project/stakeout/triage/command"
+	"github.com/stakeout-project/stakeout/triage/executor"
+)
+
+// Config is everything that can be set, for all roles.
+type Config struct {
+	Log      Log                 `koanf:"log"`
+	HTTP     HTTP                `koanf:"http"`
+	Up       Embedded            `koanf:"up"`
+	Kafka    stream.Config       `koanf:"kafka"`
+	Topics   Topics              `koanf:"topics"`
+	Groups   Groups              `koanf:"groups"`
+	Rules    Rules               `koanf:"rules"`
+	Triage   triage.Config       `koanf:"triage"`
+	Store    store.Config        `koanf:"store"`
+	Actions  Actions             `koanf:"actions"`
+	Executor executor.Config     `koanf:"executor"`
+	OAuth    OAuth               `koanf:"oauth"`
+	Page     executor.PageConfig `koanf:"page"`
+	Operator OperatorConfig      `koanf:"operator"`
+}
+
+// Actions says where store reads what became of actions.
+type Actions struct {
+	NATS  command.NATSConfig `koanf:"nats"`
+	Trust command.Keyring    `koanf:"trust"` // whose outcomes are believed
+}
+
+// OAuth says where an executor revokes tokens. Without a revoke_url it revokes none.
+type OAuth struct {
+	Server executor.OAuthConfig `koanf:"server"`
+	Vault  string               `koanf:"vault"` // directory with one file per token, named by the credential's id
+}
+
+// Log says what is logged, on standard error.
+type Log struct {
+	Level  slog.Level `koanf:"level"`  // debug, info, warn or error
+	Format string     `koanf:"format"` // text or json
+}
+
+// HTTP says where /healthz, /readyz and /metrics are served. They hold no event
+// and no credential, but are served without authentication.
+type HTTP struct {
+	Listen string `koanf:"listen"` // host:port; empty serves none
+}
+
+// Embedded says what `stakeout up` starts beside the roles.
+type Embedded struct {
+	Dir        string `koanf:"dir"`        // data of the embedded parts
+	Kafka      string `koanf:"kafka"`      // host:port of the embedded broker
+	NATS       string `koanf:"nats"`       // host:port of the embedded NATS server
+	ClickHouse string `koanf:"clickhouse"` // host:port of the embedded engine
+}
+
+// Topics names the topics and says how they are made where they are missing.
+type Topics struct {
+	Raw        []string      `koanf:"raw"`      // what shippers write; `stakeout ship` writes the first
+	Events     string        `koanf:"events"`   // decoded, keyed by agent
+	Rejects    string        `koanf:"rejects"`  // why a line is no event
+	Findings   string        `koanf:"findings"` // keyed by agent
+	Profiles   string        `koanf:"profiles"` // changelog of the baselines, compacted
+	Partitions int           `koanf:"partitions"`
+	Retention  time.Duration `koanf:"retention"` // of all but the profiles
+}
+
+// Groups names the consumer groups; that of triage is triage.group.
+type Groups struct {
+	Ingest string `koanf:"ingest"`
+	Detect string `koanf:"detect"`
+	Store  string `koanf:"store"` // and a suffix for each topic
+}
+
+// Rules names the files that operators write; empty stands for the shipped ones.
+type Rules struct {
+	Detection string `koanf:"detection"`
+	Response  string `koanf:"response"`
+}
+
+// DefaultConfig is a pipeline on this machine.
+func DefaultConfig() Config {
+	return Config{
+		Log:      Log{Format: "text"},
+		HTTP:     HTTP{Listen: "127.0.0.1:9600"},
+		Up:       Embedded{Dir: "stakeout-data", Kafka: "127.0.0.1:9092", NATS: "127.0.0.1:4222", ClickHouse: "127.0.0.1:8123"},
+		Kafka:    stream.DefaultConfig(),
+		Topics:   DefaultTopics(),
+		Groups:   Groups{Ingest: "stakeout-ingest", Detect: "stakeout-detect", Store: "stakeout-store"},
+		Triage:   triage.DefaultConfig(),
+		Store:    store.DefaultConfig(),
+		Actions:  Actions{NATS: command.DefaultNATSConfig()},
+		Executor: executor.DefaultConfig(),
+		OAuth:    OAuth{Server: executor.DefaultOAuthConfig()},
+		Page:     executor.DefaultPageConfig(),
+		Operator: OperatorConfig{NATS: command.DefaultNATSConfig()},
+	}
+}
+
+// DefaultTopics are eight partitions kept for a week.
+func DefaultTopics() Topics {
+	return Topics{Raw: []string{"stakeout.raw"}, Events: "stakeout.events", Rejects: "stakeout.rejects", Findings: "stakeout.findings",
+		Profiles: "stakeout.profiles", Partitions: 8, Retention: 7 * 24 * time.Hour}
+}
+
+// Validate names every setting that no role can use. What one role needs is
+// looked at when that role runs: see [Config.ValidateRoles].
+func (c Config) Validate() error {
+	var errs []error
+	for _, part := range []struct {
+		key string
+		err error
+	}{
+		{"log", c.Log.Validate()}, {"http", c.HTTP.Validate()}, {"up", c.Up.Validate()}, {"kafka", c.Kafka.Validate()},
+		{"topics", c.Topics.Validate()},
+	} {
+		errs = append(errs, prefixed(part.key, part.err)...)
+	}
+	return errors.Join(errs...)
+}
+
+// ValidateRoles names every setting that one of the roles cannot use.
+func (c Config) ValidateRoles(roles ...Role) error {
+	var errs []error
+	for _, r := range roles {
+		switch r {
+		case Ingest:
+			errs = append(errs, prefixed("topics", c.ingest().Validate())...)
+		case Triage:
+			errs = append(errs, prefixed("triage", c.Triage.Validate())...)
+		case Store:
+			errs = append(errs, prefixed("store", c.Store.Validate())...)
+			errs = append(errs, prefixed("actions.nats", c.Actions.NATS.Validate())...)
+			errs = append(errs, prefixed("actions.trust", c.Actions.Trust.Validate())...)
+		case Executor:
+			errs = append(errs, prefixed("executor", c.Executor.Validate())...)
+			errs = append(errs, prefixed("page", c.Page.Validate())...)
+			if c.OAuth.Server.RevokeURL != "" {
+				errs = append(errs, prefixed("oauth.server", c.OAuth.Server.Validate())...)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// prefixed puts a section's key in front of each of its joined errors.
+func prefixed(key string, err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, e := range joined.Unwrap() {
+			errs = append(errs, prefixed(key, e)...)
+		}
+		return errs
+	}
+	return []error{fmt.Errorf("%s.%w", key, err)}
+}
+
+// Validate implements the rule that a wrong setting is refused before anything starts.
+func (l Log) Validate() error {
+	if l.Format != "text" && l.Format != "json" {
+		return fmt.Errorf("format: is %q, want text or json", l.Format)
+	}
+	return nil
+}
+
+// Validate refuses an address that is none.
+func (h HTTP) Validate() error {
+	if h.Listen == "" {
+		return nil
+	}
+	return address("listen", h.Listen)
+}
+
+// Validate names every setting that cannot be used.
+func (u Embedded) Validate() error {
+	var errs []error
+	if u.Dir == "" {
+		errs = append(errs, errors.New("dir: is empty, want a directory"))
+	}
+	return errors.Join(append(errs, address("kafka", u.Kafka), address("nats", u.NATS), address("clickhouse", u.ClickHouse))...)
+}
+
+// Validate names every setting that cannot be used.
+func (t Topics) Validate() error {
+	var errs []error
+	if len(t.Raw) == 0 {
+		errs = append(errs, errors.New("raw: is empty, want the name of a topic or more"))
+	}
+	seen := map[string]string{}
+	for _, n := range []struct{ key, name string }{{"raw", strings.Join(t.Raw, "")}, {"events", t.Events}, {"rejects", t.Rejects}, {"findings", t.Findings}, {"profiles", t.Profiles}} {
+		switch other, twice := seen[n.name]; {
+		case n.name == "" || strings.Trim(n.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(n.name) > 249:
+			errs = append(errs, fmt.Errorf("%s: is %q, want letters, digits, dots, dashes and underscores", n.key, n.name))
+		case twice:
+			errs = append(errs, fmt.Errorf("%s: is %q, which is %s already", n.key, n.name, other))
+		}
+		seen[n.name] = n.key
+	}
+	if t.Partitions < 1 || t.Partitions > 10_000 {
+		errs = append(errs, fmt.Errorf("partitions: is %d, want 1 to 10000", t.Partitions))
+	}
+	if t.Retention < time.Hour {
+		errs = append(errs, fmt.Errorf("retention: is %s, want 1h or more", t.Retention))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) ingest() ingest.Config {
+	return ingest.Config{Raw: c.Topics.Raw, Events: c.Topics.Events, Rejects: c.Topics.Rejects, Group: c.Groups.Ingest}
+}
+
+func address(key, addr string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("%s: is %q, want host:port", key, addr)
+	}
+	return nil
+}

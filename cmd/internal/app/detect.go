@@ -1,0 +1,188 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest"
+	"github.com/stakeout-project/stakeout/ingest/event"
+	"github.com/stakeout-project/stakeout/ingest/stream"
+)
+
+// detection is the detect role: it gives the pure engine its events, keeps its
+// profiles in their changelog and sends its findings.
+type detection struct {
+	topics  Topics
+	rules   detect.Rules
+	client  *stream.Client
+	log     *slog.Logger
+	metrics *detectionMetrics
+}
+
+// watch is the work on one partition of events.
+type watch struct {
+	*detection
+	partition int
+	engine    *detect.Engine
+	counted   detect.Stats // of the engine, as far as the metrics know
+	out       *stream.Producer
+	decoder   event.Decoder
+	event     event.Event
+	source    event.Source
+	unsent    bool
+}
+
+// open takes over a partition: it reads the changelog of its profiles to the end.
+func (d *detection) open(ctx context.Context, p stream.Owned) (stream.Processor, error) {
+	out, err := d.client.NewProducer(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open partition %d of %s: %w", p.Partition, p.Topic, err)
+	}
+	w := &watch{detection: d, partition: p.Partition, engine: detect.New(d.rules), out: out}
+	_, err = d.client.ReadPartition(ctx, d.topics.Profiles, p.Partition, 0, func(r *stream.Record) error {
+		if err := w.engine.Restore(string(r.Key), r.Value); err != nil {
+			// The agent learns anew: late, but in a clear state.
+			d.metrics.unreadable.Inc()
+			d.log.Warn("profile cannot be read; its agent learns anew", "agent", string(r.Key), "partition", p.Partition, "offset", r.Offset, "err", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("restore the profiles of partition %d: %w", p.Partition, err)
+	}
+	d.log.Debug("profiles restored", "partition", p.Partition, "agents", w.engine.Agents(), "next", p.Next)
+	return w, nil
+}
+
+// Process implements [stream.Processor]. Findings are acknowledged before it
+// returns, so that a batch is never waiting for a checkpoint to be acted on.
+func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
+	for i := range batch {
+		if err := w.observe(&batch[i]); err != nil {
+			if err := w.reject(&batch[i], err); err != nil {
+				return err
+			}
+		}
+	}
+	stats := w.engine.Stats()
+	w.metrics.judged.Add(float64(stats.Judged - w.counted.Judged))
+	w.metrics.repeated.Add(float64(stats.Repeated - w.counted.Repeated))
+	w.metrics.agents.WithLabelValues(fmt.Sprint(w.partition)).Set(float64(w.engine.Agents()))
+	w.counted = stats
+	if !w.unsent {
+		return nil
+	}
+	if err := w.out.Flush(ctx); err != nil {
+		return fmt.Errorf("send findings: %w", err)
+	}
+	w.unsent = false
+	return nil
+}
+
+// Checkpoint implements [stream.Processor]: the findings are out already, now
+// the profiles that changed, each with the offset it has applied.
+func (w *watch) Checkpoint(ctx context.Context) error {
+	for agent, profile := range w.engine.Changed() {
+		w.out.Append(w.topics.Profiles, w.partition, []byte(agent), profile)
+	}
+	if err := w.out.Flush(ctx); err != nil {
+		return fmt.Errorf("send profiles: %w", err)
+	}
+	return nil
+}
+
+// Close implements io.Closer: what is told of the partition is no longer ours to tell.
+func (w *watch) Close() error {
+	w.metrics.agents.DeleteLabelValues(fmt.Sprint(w.partition))
+	return nil
+}
+
+// observe gives one record to the engine. A record that makes it panic is an
+// error of that record alone.
+func (w *watch) observe(r *stream.Record) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{p, debug.Stack()}
+		}
+	}()
+	if err := w.decoder.Decode(r.Value, &w.event); err != nil {
+		return err
+	}
+	src := event.Source{}
+	for _, h := range r.Headers {
+		if h.Key == event.SourceHeader {
+			if err := w.source.Parse(h.Value); err != nil {
+				return err
+			}
+			src = w.source
+		}
+	}
+	for _, f := range w.engine.Observe(&w.event, r.Offset, src) {
+		value, err := json.Marshal(f)
+		if err != nil {
+			return fmt.Errorf("encode finding %s: %w", f.ID, err)
+		}
+		w.out.AppendAt(r.Time, w.topics.Findings, -1, []byte(f.Agent), value)
+		w.unsent = true
+		w.metrics.findings.WithLabelValues(f.Detector).Inc()
+	}
+	return nil
+}
+
+// panicError is a panic that one record caused.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// reject sends a record that cannot be judged aside, with the reason.
+func (w *watch) reject(r *stream.Record, cause error) error {
+	rej := ingest.Refused(r, cause)
+	var panicked *panicError
+	if errors.As(cause, &panicked) {
+		rej.Stack = string(panicked.stack[:min(len(panicked.stack), 4<<10)])
+	}
+	value, err := json.Marshal(rej)
+	if err != nil {
+		return fmt.Errorf("encode reject: %w", err)
+	}
+	w.out.AppendAt(r.Time, w.topics.Rejects, -1, r.Key, value)
+	w.unsent = true
+	w.metrics.rejected.Inc()
+	w.log.Warn("record cannot be judged", "partition", r.Partition, "offset", r.Offset, "err", cause)
+	return nil
+}
+
+type detectionMetrics struct {
+	judged, repeated, rejected, unreadable prometheus.Counter
+	findings                               *prometheus.CounterVec
+	agents                                 *prometheus.GaugeVec
+}
+
+func newDetectionMetrics(reg prometheus.Registerer) (*detectionMetrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "stakeout_detect_" + name, Help: help})
+	}
+	m := &detectionMetrics{
+		judged:     counter("events_total", "Events judged."),
+		repeated:   counter("repeats_total", "Events left out because they had been judged before."),
+		rejected:   counter("rejects_total", "Records that could not be judged and went to the rejects."),
+		unreadable: counter("unreadable_profiles_total", "Profiles that could not be read; their agents learn anew."),
+		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_detect_findings_total", Help: "Findings by detector."}, []string{"detector"}),
+		agents:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stakeout_detect_agents", Help: "Agents with a profile, by partition of the events."}, []string{"partition"}),
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.findings, m.agents} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}

@@ -1,0 +1,100 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// health knows what a process needs and asks whether it is there.
+type health struct {
+	mu    sync.Mutex
+	parts []part
+}
+
+type part struct {
+	name  string
+	ready func() error
+}
+
+func (h *health) add(name string, ready func() error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.parts {
+		if h.parts[i].name == name {
+			h.parts[i].ready = ready
+			return
+		}
+	}
+	h.parts = append(h.parts, part{name, ready})
+}
+
+// status is what /readyz answers: an empty string for a part that is there, or what it lacks.
+func (h *health) status() (parts map[string]string, ready bool) {
+	h.mu.Lock()
+	asked := append([]part(nil), h.parts...)
+	h.mu.Unlock()
+	parts, ready = map[string]string{}, true
+	for _, p := range asked {
+		parts[p.name] = "ok"
+		if err := p.ready(); err != nil {
+			parts[p.name], ready = err.Error(), false
+		}
+	}
+	return parts, ready
+}
+
+const stopTimeout = 2 * time.Second // for requests under way
+
+// serve answers /healthz, /readyz and /metrics until ctx ends.
+func (p *process) serve(ctx context.Context) error {
+	if p.cfg.HTTP.Listen == "" {
+		return nil
+	}
+	ln, err := net.Listen("tcp", p.cfg.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("serve health and metrics (http.listen): %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		parts, ready := p.health.status()
+		code := http.StatusOK
+		if !ready {
+			code = http.StatusServiceUnavailable
+		}
+		answer(w, code, parts)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.reg, promhttp.HandlerOpts{Registry: p.reg}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	p.log.Info("health and metrics", "url", "http://"+ln.Addr().String())
+	p.group.Go(func() error {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve health and metrics: %w", err)
+		}
+		return nil
+	})
+	p.group.Go(func() error {
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		return srv.Shutdown(ctx)
+	})
+	return nil
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	// An error here is the client's, which has gone.
+	_ = json.NewEncoder(w).Encode(v)
+}

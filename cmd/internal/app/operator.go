@@ -1,0 +1,49 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// OperatorConfig is who decides on actions that wait for approval.
+type OperatorConfig struct {
+	NATS       command.NATSConfig `koanf:"nats" json:"nats"`
+	SigningKey string             `koanf:"signing_key" json:"signing_key"` // file with the seed (SA...) that decisions are signed with
+}
+
+// Decide signs an operator's decision on an action and sends it to triage.
+func Decide(ctx context.Context, cfg OperatorConfig, action string, d command.Decision, why string, log *slog.Logger) error {
+	if cfg.SigningKey == "" {
+		return fmt.Errorf("operator.signing_key: is empty, want the file of your signing seed")
+	}
+	signer, err := command.ReadSigner(cfg.SigningKey)
+	if err != nil {
+		return err
+	}
+	msg, err := command.EncodeApproval(signer, command.Approval{Action: action, Decision: d, Why: why, Time: event.At(time.Now())})
+	if err != nil {
+		return err
+	}
+	nc, err := command.Connect(cfg.NATS, "stakeout-operator", log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := js.PublishMsg(ctx, msg); err != nil {
+		return fmt.Errorf("send the decision on %s: %w", action, err)
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+// Package app puts the rooms together: configuration, the roles, and `up`, which
+// runs them all over embedded parts.
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stakeout-project/stakeout/ingest"
+	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/rules"
+	"github.com/stakeout-project/stakeout/store"
+	"github.com/stakeout-project/stakeout/triage"
+	"github.com/stakeout-project/stakeout/triage/command"
+	"github.com/stakeout-project/stakeout/triage/executor"
+)
+
+// Role is one of the boxes that the pipeline is made of.
+type Role string
+
+// The roles. Each can run in any number of processes.
+const (
+	Ingest   Role = "ingest"
+	Detect   Role = "detect"
+	Triage   Role = "triage"
+	Store    Role = "store"
+	Executor Role = "executor"
+)
+
+// A process is what the roles of one process share.
+type process struct {
+	cfg    Config
+	log    *slog.Logger
+	reg    *prometheus.Registry
+	client *stream.Client
+	health *health
+	group  *errgroup.Group
+}
+
+// Run runs roles until ctx ends, and returns when the last of them has put down its work.
+func Run(ctx context.Context, cfg Config, log *slog.Logger, roles ...Role) (err error) {
+	if err := cfg.ValidateRoles(roles...); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	p := &process{cfg: cfg, log: log, reg: prometheus.NewRegistry(), health: &health{}}
+	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := p.reg.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	p.group = g
+	if needsKafka(roles) {
+		if p.client, err = stream.Open(cfg.Kafka, p.reg, log); err != nil {
+			return err
+		}
+		defer p.client.Close()
+		p.health.add("kafka", p.client.Ready)
+	}
+	if err = p.serve(ctx); err != nil {
+		return err
+	}
+	start := map[Role]func(context.Context) error{Ingest: p.ingest, Detect: p.detect, Triage: p.triage, Store: p.store, Executor: p.executor}
+	ready := make(chan struct{})
+	g.Go(func() error {
+		defer close(ready)
+		if p.client == nil {
+			return nil
+		}
+		return unlessDone(ctx, p.client.EnsureTopics(ctx, cfg.Topics.All()...))
+	})
+	for _, r := range roles {
+		g.Go(func() error {
+			<-ready
+			if ctx.Err() != nil {
+				return nil
+			}
+			log.Info("role started", "role", string(r))
+			if err := unlessDone(ctx, start[r](ctx)); err != nil {
+				return fmt.Errorf("%s: %w", r, err)
+			}
+			log.Info("role stopped", "role", string(r))
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// unlessDone drops an error that is only the end of ctx.
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+func needsKafka(roles []Role) bool {
+	for _, r := range roles {
+		if r != Executor {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *process) ingest(ctx context.Context) error {
+	return ingest.New(p.cfg.ingest(), p.client, p.reg, p.log).Run(ctx)
+}
+
+func (p *process) detect(ctx context.Context) error {
+	rules, err := rules.Detection(p.cfg.Rules.Detection)
+	if err != nil {
+		return err
+	}
+	metrics, err := newDetectionMetrics(p.reg)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	d := &detection{topics: p.cfg.Topics, rules: rules, client: p.client, log: p.log, metrics: metrics}
+	return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, d.open)
+}
+
+func (p *process) triage(ctx context.Context) error {
+	policy, err := rules.Response(p.cfg.Rules.Response)
+	if err != nil {
+		return err
+	}
+	t, err := triage.New(p.cfg.Triage, policy, p.refuse, p.reg, p.log)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	p.health.add("nats", t.Ready)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return t.Run(ctx) })
+	g.Go(func() error {
+		return p.client.Run(ctx, stream.Group{Name: p.cfg.Triage.Group, Topics: []string{p.cfg.Topics.Findings}}, t.Open)
+	})
+	return g.Wait()
+}
+
+func (p *process) store(ctx context.Context) error {
+	s, err := p.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	nc, err := command.Connect(p.cfg.Actions.NATS, "stakeout-store", p.log)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	defer nc.Close()
+	p.health.add("actions", func() error { return command.Down(nc) })
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return errors.Join(fmt.Errorf("jetstream: %w", err), s.Close())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for topic, open := range map[string]stream.Opener{
+		p.cfg.Topics.Events: s.OpenEvents, p.cfg.Topics.Findings: s.OpenFindings, p.cfg.Topics.Profiles: s.OpenProfiles, p.cfg.Topics.Rejects: s.OpenRejects,
+	} {
+		g.Go(func() error {
+			return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Store + "-" + topic, Topics: []string{topic}}, open)
+		})
+	}
+	g.Go(func() error { return s.RunActions(ctx, js, p.cfg.Actions.Trust) })
+	return errors.Join(g.Wait(), s.Close())
+}
+
+// openStore waits for ClickHouse: a store that starts before its database is no failure.
+func (p *process) openStore(ctx context.Context) (*store.Store, error) {
+	p.health.add("clickhouse", func() error { return errors.New("not reached yet") })
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		s, err := p.tryStore(ctx)
+		if err == nil {
+			p.health.add("clickhouse", s.Ready)
+			return s, nil
+		}
+		p.health.add("clickhouse", func() error { return err })
+		p.log.Warn("clickhouse is not ready", "err", err, "retry_in", wait)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (p *process) tryStore(ctx context.Context) (*store.Store, error) {
+	s, err := store.Open(ctx, p.cfg.Store, p.reg, p.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Migrate(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (p *process) executor(ctx context.Context) error {
+	page, err := executor.NewPage(p.cfg.Page, p.log)
+	if err != nil {
+		return err
+	}
+	actors := []executor.Actor{page}
+	if p.cfg.OAuth.Server.RevokeURL == "" {
+		p.log.Warn("no identity provider: commands to revoke tokens stay unanswered and are paged", "want", "oauth.server.revoke_url")
+	} else {
+		oauth, err := executor.NewOAuth(p.cfg.OAuth.Server, executor.DirVault(p.cfg.OAuth.Vault))
+		if err != nil {
+			return err
+		}
+		actors = append(actors, oauth)
+	}
+	e, err := executor.New(p.cfg.Executor, p.reg, p.log, actors...)
+	if err != nil {
+		return err
+	}
+	return e.Run(ctx)
+}
+
+// refuse sends a record of the findings topic that is no finding to the rejects.
+func (p *process) refuse(ctx context.Context, r stream.Record, cause error) error {
+	value, err := json.Marshal(ingest.Refused(&r, cause))
+	if err != nil {
+		return fmt.Errorf("encode reject: %w", err)
+	}
+	out, err := p.client.NewProducer(ctx)
+	if err != nil {
+		return err
+	}
+	out.AppendAt(r.Time, p.cfg.Topics.Rejects, -1, r.Key, value)
+	return out.Flush(ctx)
+}

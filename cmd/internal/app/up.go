@@ -1,0 +1,19 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+)
+
+// Up runs all roles over embedded parts until ctx ends. When everything runs it
+// calls started with the configuration in force.
+func Up(ctx context.Context, cfg Config, log *slog.Logger, started func(Config)) (err error) {
+	l, cfg, err := StartLocal(ctx, cfg, log)
+	if err != nil {
+		return unlessDone(ctx, err)
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	started(cfg)
+	return Run(ctx, cfg, log, Ingest, Detect, Triage, Store, Executor)
+}

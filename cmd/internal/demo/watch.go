@@ -1,0 +1,211 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/stakeout-project/stakeout/cmd/internal/app"
+	"github.com/stakeout-project/stakeout/cmd/internal/simulate"
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// A Sighting is a finding or an outcome at the moment it came out of the pipeline.
+type Sighting struct {
+	At      time.Time
+	Finding detect.Finding
+	Outcome command.Outcome
+}
+
+// watch reads findings from Kafka and outcomes from NATS, as an observer without
+// a part in the pipeline.
+type watch struct {
+	app    app.Config
+	client *stream.Client
+	view   Viewer
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	found    map[string]Sighting // by id
+	order    []string
+	latest   map[string]command.Outcome // by action
+	commands map[string]int             // messages that command an action for the first time
+}
+
+func newWatch(cfg app.Config, client *stream.Client, view Viewer, log *slog.Logger) *watch {
+	return &watch{app: cfg, client: client, view: view, log: log,
+		found: map[string]Sighting{}, latest: map[string]command.Outcome{}, commands: map[string]int{}}
+}
+
+const look = 50 * time.Millisecond // between two looks
+
+// findings follows the findings topic until ctx ends.
+func (w *watch) findings(ctx context.Context) error {
+	next := make([]int64, w.app.Topics.Partitions)
+	for ctx.Err() == nil {
+		for p := range next {
+			n, err := w.client.ReadPartition(ctx, w.app.Topics.Findings, p, next[p], func(r *stream.Record) error {
+				var f detect.Finding
+				if err := json.Unmarshal(r.Value, &f); err != nil {
+					return fmt.Errorf("finding at %d/%d: %w", p, r.Offset, err)
+				}
+				w.finding(f)
+				return nil
+			})
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			next[p] = n
+		}
+		if sleep(ctx, look) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (w *watch) finding(f detect.Finding) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, again := w.found[f.ID]; again {
+		return
+	}
+	s := Sighting{At: time.Now(), Finding: f}
+	w.found[f.ID] = s
+	w.order = append(w.order, f.ID)
+	if time.Since(f.Time.Time()) < time.Hour {
+		w.view.Finding(s)
+	}
+}
+
+// outcomes follows the ACTIONS stream until ctx ends, message by message: an
+// operator may read it, and needs no consumer for that.
+func (w *watch) outcomes(ctx context.Context) error {
+	nc, err := command.Connect(w.app.Operator.NATS, "stakeout-demo", w.log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	var s jetstream.Stream
+	for seq := uint64(1); ctx.Err() == nil; {
+		if s == nil {
+			if s, err = js.Stream(ctx, command.Actions); err != nil {
+				s = nil // triage has not made it yet
+				if sleep(ctx, look) != nil {
+					return nil
+				}
+				continue
+			}
+		}
+		msg, err := s.GetMsg(ctx, seq)
+		switch {
+		case err == nil:
+			seq++
+			w.message(msg)
+		case ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, jetstream.ErrMsgNotFound):
+			w.log.Debug("look at actions", "err", err)
+			fallthrough
+		default:
+			if sleep(ctx, look) != nil {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func (w *watch) message(msg *jetstream.RawStreamMsg) {
+	m := command.Message{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a, err := command.ParseAction(w.app.Executor.Trust, m); err == nil {
+		if command.Attempt(m.Header) == 1 {
+			w.commands[a.ID]++
+		}
+		return
+	}
+	o, err := command.ParseOutcome(w.app.Executor.Trust, m)
+	if err != nil {
+		w.log.Warn("message on ACTIONS cannot be believed", "subject", m.Subject, "err", err)
+		return
+	}
+	w.latest[o.Action.ID] = o
+	if o.Status != command.Shadowed {
+		w.view.Outcome(Sighting{At: time.Now(), Outcome: o})
+	}
+}
+
+// count is the number of findings so far.
+func (w *watch) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.found)
+}
+
+// actions is the number of actions so far.
+func (w *watch) actions() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.latest)
+}
+
+// settled reports whether every attack is contained and no command is open.
+func (w *watch) settled(labels []simulate.Label) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, o := range w.latest {
+		if o.Status == command.Commanded || o.Status == command.Waiting {
+			return false
+		}
+	}
+	for _, l := range labels {
+		if _, contained := w.contained(w.sightings(l)); !contained {
+			return false
+		}
+	}
+	return true
+}
+
+// sightings returns the findings about an attack: those in its sessions, or that rest on one of its events.
+func (w *watch) sightings(l simulate.Label) (about []Sighting) {
+	for _, id := range w.order {
+		f := w.found[id].Finding
+		if slices.Contains(l.Sessions, f.Session) || slices.ContainsFunc(f.Evidence, func(e string) bool { return slices.Contains(l.Events, e) }) {
+			about = append(about, w.found[id])
+		}
+	}
+	return about
+}
+
+// contained returns when the first token was verified to be revoked because of one of the findings.
+func (w *watch) contained(about []Sighting) (at time.Time, ok bool) {
+	for _, o := range w.latest {
+		if o.Status != command.Verified || o.Action.Kind != command.RevokeToken {
+			continue
+		}
+		for _, s := range about {
+			if t := o.Time.Time(); slices.Contains(o.Action.Findings, s.Finding.ID) && (!ok || t.Before(at)) {
+				at, ok = t, true
+			}
+		}
+	}
+	return at, ok
+}

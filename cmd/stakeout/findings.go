@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/store"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+func newFindings(g *global) *cobra.Command {
+	var f store.FindingFilter
+	var since time.Duration
+	return question[detect.Finding]{
+		use:   "findings",
+		short: "Show what was found",
+		long:  "Show findings, latest first: what an agent did, against what is normal for it.",
+		head:  []string{"TIME", "SEVERITY", "DETECTOR", "AGENT", "P", "REASON"},
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&f.Agent, "agent", "", "of this agent only")
+			cmd.Flags().StringVar(&f.Threat, "threat", "", "of this threat only, such as privilege-drift")
+			cmd.Flags().DurationVar(&since, "since", 0, "whose event is not older than this, such as 24h")
+			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+		},
+		ask: func(ctx context.Context, s *store.Store) ([]detect.Finding, error) {
+			f.Since = ago(since)
+			return s.Findings(ctx, f)
+		},
+		cells: func(f detect.Finding) []string {
+			return []string{when(f.Time), f.Severity.String(), f.Detector, f.Agent, fmt.Sprintf("%.2g", f.PValue), f.Reason}
+		},
+	}.command(g)
+}
+
+func newActions(g *global) *cobra.Command {
+	var f store.ActionFilter
+	var since time.Duration
+	var status string
+	return question[command.Outcome]{
+		use:   "actions",
+		short: "Show what was done about it",
+		long: `Show actions and how far they have come, latest first. An action that waits for
+approval is decided by 'stakeout approve ID' or 'stakeout reject ID'.`,
+		head: []string{"TIME", "STATUS", "KIND", "MODE", "AGENT", "ID", "DETAIL"},
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&f.Agent, "agent", "", "against this agent only")
+			cmd.Flags().StringVar(&f.Incident, "incident", "", "of this incident only")
+			cmd.Flags().StringVar(&status, "status", "", "with this status only, such as waiting or verified")
+			cmd.Flags().DurationVar(&since, "since", 0, "that changed within this time, such as 24h")
+			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+		},
+		ask: func(ctx context.Context, s *store.Store) ([]command.Outcome, error) {
+			f.Since, f.Status = ago(since), command.Status(status)
+			return s.Actions(ctx, f)
+		},
+		cells: func(o command.Outcome) []string {
+			a := o.Action
+			return []string{when(o.Time), string(o.Status), string(a.Kind), string(a.Mode), a.Target.Agent, a.ID, o.Detail}
+		},
+	}.command(g)
+}
+
+func newAgents(g *global) *cobra.Command {
+	var f store.AgentFilter
+	var state string
+	return question[store.Agent]{
+		use:   "agents",
+		short: "Show the agents and the state of their baselines",
+		long: `Show agents, those with the worst findings first. A baseline is learning until it
+can judge its agent, then active, and drifted while the agent is away from its own past.`,
+		head: []string{"AGENT", "ROLE", "TENANT", "STATE", "EVENTS", "PRIVILEGES", "LAST SEEN", "FINDINGS", "WORST"},
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&f.Agent, "agent", "", "this agent only")
+			cmd.Flags().StringVar(&f.Role, "role", "", "of this role only")
+			cmd.Flags().StringVar(&f.Tenant, "tenant", "", "of this tenant only")
+			cmd.Flags().StringVar(&state, "state", "", "in this state only: learning, active or drifted")
+			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+		},
+		ask: func(ctx context.Context, s *store.Store) ([]store.Agent, error) {
+			f.State = detect.State(state)
+			return s.Agents(ctx, f)
+		},
+		cells: func(a store.Agent) []string {
+			worst := "-"
+			if a.Worst > 0 {
+				worst = a.Worst.String()
+			}
+			return []string{a.Agent, a.Role, a.Tenant, string(a.State), fmt.Sprint(a.Events), fmt.Sprint(a.Privileges), when(a.Last), fmt.Sprint(a.Findings), worst}
+		},
+	}.command(g)
+}
+
+func newRejects(g *global) *cobra.Command {
+	var f store.RejectFilter
+	var since time.Duration
+	return question[store.Reject]{
+		use:   "rejects",
+		short: "Show lines that are no events, and why",
+		long: `Show what could not be read, latest first: where it lies in Kafka, which field is at
+fault, and why. The line itself is not kept: it may hold what nobody wants kept.`,
+		head: []string{"TIME", "WHERE", "FIELD", "POSITION", "SIZE", "REASON"},
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&f.Field, "field", "", "whose fault is in this field only")
+			cmd.Flags().DurationVar(&since, "since", 0, "not older than this, such as 24h")
+			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+		},
+		ask: func(ctx context.Context, s *store.Store) ([]store.Reject, error) {
+			f.Since = ago(since)
+			return s.Rejects(ctx, f)
+		},
+		cells: func(r store.Reject) []string {
+			where := fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset)
+			if r.Line > 0 {
+				where += fmt.Sprintf("/%d", r.Line)
+			}
+			return []string{r.Time.UTC().Format("2006-01-02 15:04:05"), where, r.Field, fmt.Sprint(r.Position), fmt.Sprint(r.Size), strings.TrimSpace(r.Reason)}
+		},
+	}.command(g)
+}
