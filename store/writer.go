@@ -18,6 +18,7 @@ type writer[T any] struct {
 
 	mu      sync.Mutex
 	rows    []item[T]     // not taken into a batch yet
+	spare   []item[T]     // memory of an earlier batch
 	bytes   int           // of rows
 	since   time.Time     // when the first of rows came, or earlier
 	taken   int           // rows in the batch under way
@@ -138,6 +139,10 @@ func (w *writer[T]) run(ctx context.Context) {
 			if w.store(ctx, batch) != nil {
 				return // closed
 			}
+			clear(batch) // lets go of the rows' memory
+			w.mu.Lock()
+			w.spare = batch
+			w.mu.Unlock()
 			continue
 		}
 		timer.Reset(wait)
@@ -167,7 +172,8 @@ func (w *writer[T]) take() (batch []item[T], wait time.Duration) {
 		n++
 	}
 	batch = w.rows[:n:n]
-	w.rows = append([]item[T](nil), w.rows[n:]...)
+	w.rows = append(w.spare[:0], w.rows[n:]...)
+	w.spare = nil
 	w.bytes -= size
 	w.taken, w.taking, w.taken0 = n, size, w.since
 	return batch, 0
