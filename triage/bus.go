@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,23 +18,33 @@ type bus struct {
 	js        jetstream.JetStream
 	signer    *command.Signer
 	actions   jetstream.Stream
-	incidents jetstream.KeyValue // by agent and session, and marks of the findings seen
-	records   jetstream.KeyValue // of actions, timers and guards
-	postures  jetstream.KeyValue
+	incidents bucket // by agent and session, and marks of the findings seen
+	records   bucket // of actions, timers and guards
+	postures  bucket
+	timeout   time.Duration
 }
 
-func openBus(ctx context.Context, js jetstream.JetStream, signer *command.Signer) (*bus, error) {
-	b := &bus{js: js, signer: signer}
+// A bucket is a bucket whose requests end in time even if the caller's context
+// would let them wait longer for a server that has gone.
+type bucket struct {
+	jetstream.KeyValue
+	timeout time.Duration
+}
+
+func openBus(ctx context.Context, js jetstream.JetStream, signer *command.Signer, timeout time.Duration) (*bus, error) {
+	b := &bus{js: js, signer: signer, timeout: timeout}
 	var err error
 	if b.actions, err = js.Stream(ctx, command.Actions); err != nil {
 		return nil, fmt.Errorf("stream %s: %w", command.Actions, err)
 	}
-	for name, kv := range map[string]*jetstream.KeyValue{
+	for name, bkt := range map[string]*bucket{
 		command.IncidentBucket: &b.incidents, command.ActionBucket: &b.records, command.PostureBucket: &b.postures,
 	} {
-		if *kv, err = js.KeyValue(ctx, name); err != nil {
+		kv, err := js.KeyValue(ctx, name)
+		if err != nil {
 			return nil, fmt.Errorf("bucket %s: %w", name, err)
 		}
+		*bkt = bucket{kv, timeout}
 	}
 	return b, nil
 }
@@ -42,7 +53,9 @@ func openBus(ctx context.Context, js jetstream.JetStream, signer *command.Signer
 var errConflict = errors.New("changed by somebody else")
 
 // load reads the value under key; revision 0 means there is none.
-func load[T any](ctx context.Context, kv jetstream.KeyValue, key string) (v T, revision uint64, err error) {
+func load[T any](ctx context.Context, kv bucket, key string) (v T, revision uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, kv.timeout)
+	defer cancel()
 	e, err := kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return v, 0, nil
@@ -58,7 +71,9 @@ func load[T any](ctx context.Context, kv jetstream.KeyValue, key string) (v T, r
 
 // save writes the value under key if its revision is still the one that was
 // loaded, and returns the new one; else errConflict.
-func save[T any](ctx context.Context, kv jetstream.KeyValue, key string, v T, revision uint64) (uint64, error) {
+func save[T any](ctx context.Context, kv bucket, key string, v T, revision uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, kv.timeout)
+	defer cancel()
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return 0, fmt.Errorf("write %s of %s: %w", key, kv.Bucket(), err)
@@ -78,7 +93,9 @@ func save[T any](ctx context.Context, kv jetstream.KeyValue, key string, v T, re
 }
 
 // mark writes a value that is the same whoever writes it.
-func mark(ctx context.Context, kv jetstream.KeyValue, key string, v any) error {
+func mark(ctx context.Context, kv bucket, key string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, kv.timeout)
+	defer cancel()
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("write %s of %s: %w", key, kv.Bucket(), err)
@@ -94,6 +111,8 @@ func mark(ctx context.Context, kv jetstream.KeyValue, key string, v any) error {
 // its place. If m itself stands there already, by an earlier try whose answer
 // was lost or by somebody else's, that is as good.
 func (b *bus) publishAfter(ctx context.Context, m *nats.Msg, last uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
 	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last))
 	if err == nil {
 		return ack.Sequence, nil
@@ -115,6 +134,8 @@ func (b *bus) publishAfter(ctx context.Context, m *nats.Msg, last uint64) (uint6
 
 // last returns the last sequence of the subject, 0 if it has none.
 func (b *bus) last(ctx context.Context, subject string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
 	m, err := b.actions.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil

@@ -60,7 +60,9 @@ func (t *Triage) disarm(ctx context.Context, b *bus, action string) error {
 }
 
 // remove deletes a key if its revision is still rev.
-func remove(ctx context.Context, kv jetstream.KeyValue, key string, rev uint64) error {
+func remove(ctx context.Context, kv bucket, key string, rev uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, kv.timeout)
+	defer cancel()
 	err := kv.Delete(ctx, key, jetstream.LastRevision(rev))
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || wrongSequence(err) {
 		return nil

@@ -191,10 +191,12 @@ func (t *Triage) connect(ctx context.Context) (*bus, error) {
 	}
 	layout := command.DefaultLayout()
 	layout.Replicas, layout.Retention = t.cfg.Replicas, t.cfg.Retention
+	ctx, cancel := context.WithTimeout(ctx, 10*t.cfg.Timeout)
+	defer cancel()
 	if err := command.Provision(ctx, js, layout); err != nil {
 		return nil, err
 	}
-	b, err := openBus(ctx, js, signer)
+	b, err := openBus(ctx, js, signer, t.cfg.Timeout)
 	if err != nil {
 		return nil, err
 	}

@@ -307,7 +307,7 @@ func (w *world) posture(agent string) command.Posture {
 	w.Helper()
 	kv, err := w.js(local.GatewayRole).KeyValue(context.Background(), command.PostureBucket)
 	w.must(err)
-	p, _, err := load[command.Posture](context.Background(), kv, command.Token(agent))
+	p, _, err := load[command.Posture](context.Background(), bucket{kv, 2 * time.Second}, command.Token(agent))
 	w.must(err)
 	return p
 }
