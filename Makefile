@@ -1,0 +1,61 @@
+# Everything is built from here; tools are pinned in go.mod, the engine in store/chdb/package-lock.json.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO      ?= go
+ARGS    ?=
+ENGINE  := store/chdb/node_modules/.package-lock.json
+# Where an engine library is given, none is fetched.
+ENGINE_DEP := $(if $(STAKEOUT_LIBCHDB),,$(ENGINE))
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/stakeout
+	$(GO) build -o bin/stakeout ./cmd/stakeout
+
+engine: $(ENGINE_DEP) ## fetch the embedded ClickHouse engine (178 MB, once)
+
+$(ENGINE): store/chdb/package-lock.json
+	npm ci --prefix store/chdb --no-audit --no-fund
+	@touch $@
+
+demo: build engine ## see it at work: make demo ARGS='--format json'
+	@bin/stakeout demo $(ARGS)
+
+up: build engine ## run the whole pipeline here: make up ARGS='--set up.dir=/tmp/stakeout'
+	@bin/stakeout up $(ARGS)
+
+test: engine ## run every test, also over real Apache Kafka (needs a JDK and Maven)
+	$(GO) tool gotestsum --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 40m ./...
+
+test-short: ## run what needs Go alone, in a minute
+	$(GO) test -short ./detect/... ./ingest ./ingest/event ./rules ./cmd/internal/simulate
+
+race: engine ## run every test under the race detector
+	$(GO) test -race ./...
+
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+vuln: ## look the dependencies up in the vulnerability database, where it can be reached
+	deploy/vuln.sh
+
+fuzz: ## fuzz every target for FUZZTIME (default 30s)
+	deploy/fuzz.sh
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./detect ./ingest ./ingest/event ./ingest/stream ./store ./cmd/internal/simulate
+
+golden: ## rewrite the findings of the stories
+	$(GO) test ./detect -run TestStories -update
+
+check: ## exactly what CI runs
+	.ci/run
+
+clean: ## remove what was built and fetched
+	rm -rf bin store/chdb/node_modules
+
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench golden check clean
