@@ -51,7 +51,7 @@ const (
 	// long as nobody has looked, that it was the agent's own way. Counted in
 	// full, one attack would hide the next; not counted, an agent that likes
 	// new things would never be believed.
-	benignOdds = 0.2
+	benignOdds = 0.1
 )
 
 // learn takes an occasion in. An item that was reported is known from then on,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -28,10 +29,13 @@ be revoked, and no event, finding or action was lost or doubled.`,
 		Example: example("stakeout demo", "stakeout demo --format json", "stakeout demo --agents 100 --seed 7 --dir ./demo-data"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, log, err := g.load(cmd)
+			conf, _, err := g.load(cmd)
 			if err != nil {
 				return err
 			}
+			// What the roles have to say would drown what is shown.
+			conf.Log.Level = max(conf.Log.Level, slog.LevelWarn)
+			log := newLogger(cmd.ErrOrStderr(), conf.Log)
 			stdout := cmd.OutOrStdout()
 			v := &viewer{out: stdout, live: isTerminal(stdout)}
 			if out == "json" {

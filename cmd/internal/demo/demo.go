@@ -35,7 +35,7 @@ type Config struct {
 
 // DefaultConfig is a fleet of sixty agents under the attacks that the shipped detectors are for.
 func DefaultConfig() Config {
-	return Config{Agents: 60, Seed: 1, Injections: 4, Live: 25 * time.Second,
+	return Config{Agents: 60, Seed: 3, Injections: 4, Live: 25 * time.Second,
 		Threats: []string{"privilege-drift", "confused-deputy", "indirect-prompt-injection", "memory-poisoning"}}
 }
 

@@ -46,7 +46,7 @@ func newWatch(cfg app.Config, client *stream.Client, view Viewer, log *slog.Logg
 		found: map[string]Sighting{}, latest: map[string]command.Outcome{}, commands: map[string]int{}}
 }
 
-const look = 50 * time.Millisecond // between two looks
+const look = 20 * time.Millisecond // between two looks
 
 // findings follows the findings topic until ctx ends.
 func (w *watch) findings(ctx context.Context) error {
