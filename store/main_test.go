@@ -67,7 +67,7 @@ func testConfig(e *chdb.Engine) Config {
 
 func open(t testing.TB, cfg Config) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), cfg, prometheus.NewRegistry(), testLog(t))
+	s, err := Open(t.Context(), cfg, prometheus.NewPedanticRegistry(), testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/stakeout-project/stakeout/ingest/stream"
@@ -112,6 +113,8 @@ func TestBackpressure(t *testing.T) {
 	default:
 	}
 
+	wantMetric(t, s, "stakeout_store_waiting_rows", float64(queueBatches*cfg.BatchRows))
+
 	// Who waits is let go when its own context ends.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -138,6 +141,26 @@ func TestBackpressure(t *testing.T) {
 	if err := s.Ready(); err != nil {
 		t.Errorf("Ready() = %v after the outage", err)
 	}
+}
+
+// wantMetric gathers the metrics as a scrape does and compares one of the table of events.
+func wantMetric(t *testing.T, s *Store, name string, want float64) {
+	t.Helper()
+	families, err := s.metrics.reg.(prometheus.Gatherer).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if f.GetName() == name && m.Label[0].GetValue() == "events" {
+				if got := m.GetGauge().GetValue(); got != want {
+					t.Errorf("%s = %v, want %v", name, got, want)
+				}
+				return
+			}
+		}
+	}
+	t.Errorf("there is no %s", name)
 }
 
 // Rows that ClickHouse never takes, and records that are no rows, are refused

@@ -49,7 +49,8 @@ func Find() (string, error) {
 	return "", errors.New("the ClickHouse engine (libchdb) is not installed: " + howToGet)
 }
 
-// candidates lists where the library may be, best first.
+// candidates lists where the library may be, best first. The npm
+// packages call it libchdb.so on macOS, too.
 func candidates() []string {
 	var paths []string
 	npm := filepath.Join("store", "chdb", "node_modules", "@chdb", npmPackage(), "libchdb.so")

@@ -106,8 +106,10 @@ func (s *server) syntaxError(sql string) error {
 	defer c.close()
 	escaped := strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`).Replace(sql)
 	if _, _, err := c.query("SELECT formatQuery({sql:String})", "Null", map[string]string{"sql": escaped}); err != nil {
-		msg, _, _ := strings.Cut(err.Error(), ": In scope SELECT formatQuery(")
-		return errors.New(msg)
+		if msg, _, ok := strings.Cut(err.Error(), ": In scope SELECT formatQuery("); ok {
+			return errors.New(msg + ". (SYNTAX_ERROR)")
+		}
+		return err
 	}
 	return exception(62, "SYNTAX_ERROR", "Syntax error: the statement is of no kind the embedded engine runs")
 }
