@@ -143,9 +143,7 @@ func TestActions(t *testing.T) {
 			publish(t, js, triage, outcomeOf(fmt.Sprint("out", i), "a3", command.Commanded, now))
 			switch i {
 			case 10:
-				if err := syscall.Kill(e.PID(), syscall.SIGKILL); err != nil {
-					t.Fatal(err)
-				}
+				send(t, e, syscall.SIGKILL)
 			case 30:
 				port := srv.Addr().String()
 				srv.Shutdown()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,3 +134,16 @@ func eventually(t testing.TB, what string, ok func() bool) {
 
 // now is a time of Kafka records: a whole number of milliseconds.
 var now = time.Now().UTC().Truncate(time.Millisecond)
+
+// send signals the engine's process; there must be one, because process 0 is all of us.
+func send(t testing.TB, e *chdb.Engine, sig syscall.Signal) {
+	t.Helper()
+	pid := e.PID()
+	if pid == 0 {
+		t.Error("the engine has no process")
+		return
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Error(err)
+	}
+}

@@ -66,9 +66,7 @@ func TestOutage(t *testing.T) {
 	for range 3 {
 		before, restarts := batches(), e.Restarts()
 		eventually(t, "batches are stored", func() bool { return batches() >= before+3 })
-		if err := syscall.Kill(e.PID(), syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		send(t, e, syscall.SIGKILL)
 		eventually(t, "the engine is back", func() bool { return e.Restarts() > restarts && e.PID() != 0 })
 	}
 	close(over)
@@ -92,9 +90,7 @@ func TestBackpressure(t *testing.T) {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(e.PID(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	send(t, e, syscall.SIGSTOP)
 	proc := processorOf(t, s.OpenEvents, eventsTopic, 0)
 	var records []stream.Record
 	for i := range int64(100) {
@@ -123,9 +119,7 @@ func TestBackpressure(t *testing.T) {
 		t.Errorf("Process with a canceled context = %v", err)
 	}
 
-	if err := syscall.Kill(e.PID(), syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	send(t, e, syscall.SIGCONT)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

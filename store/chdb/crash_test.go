@@ -34,9 +34,7 @@ func TestKilledDuringInserts(t *testing.T) {
 			for count.Load() < 5 {
 				time.Sleep(time.Millisecond)
 			}
-			if err := syscall.Kill(e.PID(), syscall.SIGKILL); err != nil {
-				t.Error(err)
-			}
+			send(t, e, syscall.SIGKILL)
 		}()
 		for {
 			sent++

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"syscall"
 	"testing"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -99,5 +100,18 @@ func do(t testing.TB, conn driver.Conn, sql string) {
 	t.Helper()
 	if err := conn.Exec(t.Context(), sql); err != nil {
 		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// send signals the engine's process; there must be one, because process 0 is all of us.
+func send(t testing.TB, e *Engine, sig syscall.Signal) {
+	t.Helper()
+	pid := e.PID()
+	if pid == 0 {
+		t.Error("the engine has no process")
+		return
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Error(err)
 	}
 }
