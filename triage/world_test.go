@@ -28,7 +28,7 @@ import (
 // world is everything around triage, for real: a NATS server, an identity
 // provider, and whatever executors a test starts.
 type world struct {
-	*testing.T
+	testing.TB
 	dir    string
 	nats   *local.NATS
 	idp    *local.IDP
@@ -36,9 +36,9 @@ type world struct {
 	ahead  atomic.Int64 // of triage's clock
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{T: t, dir: t.TempDir(), policy: autoPolicy()}
+	w := &world{TB: t, dir: t.TempDir(), policy: autoPolicy()}
 	w.startNATS("127.0.0.1:0")
 	idp, err := local.StartIDP(local.DefaultIDPConfig())
 	w.must(err)
@@ -57,6 +57,8 @@ func (w *world) startNATS(addr string) {
 }
 
 func (w *world) log() *slog.Logger { return slog.New(slog.NewTextHandler(w.Output(), nil)) }
+
+func (w *world) quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (w *world) must(err error) {
 	w.Helper()

@@ -139,9 +139,9 @@ func Down(nc *nats.Conn) error {
 	return nil
 }
 
-// backoff waits before the next try, longer each time, up to five seconds.
-func backoff(ctx context.Context, try int) error {
-	t := time.NewTimer(min(5*time.Second, 100*time.Millisecond<<min(try, 6)))
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -14,7 +14,7 @@ import (
 // ahead messages are fetched before it is their turn: 1 where each may take long.
 func Consume(ctx context.Context, js jetstream.JetStream, stream, consumer string, ahead int, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) {
 	log = log.With("stream", stream, "consumer", consumer)
-	for try := 0; ctx.Err() == nil; try++ {
+	for ctx.Err() == nil {
 		c, err := Bind(ctx, js, stream, consumer)
 		if err != nil {
 			return
@@ -24,7 +24,7 @@ func Consume(ctx context.Context, js jetstream.JetStream, stream, consumer strin
 			return
 		}
 		log.Warn("consumer interrupted", "err", err)
-		if backoff(ctx, try) != nil {
+		if pause(ctx, time.Second) != nil {
 			return
 		}
 	}

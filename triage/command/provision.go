@@ -85,7 +85,7 @@ func Bind(ctx context.Context, js jetstream.JetStream, stream, consumer string) 
 		if err == nil {
 			return c, nil
 		}
-		if backoff(ctx, try) != nil {
+		if pause(ctx, min(5*time.Second, 100*time.Millisecond<<min(try, 6))) != nil {
 			return nil, fmt.Errorf("bind to consumer %s of %s: %w", consumer, stream, errors.Join(ctx.Err(), err))
 		}
 	}

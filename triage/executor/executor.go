@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,15 +52,19 @@ func DefaultConfig() Config {
 // Validate lists everything wrong with c.
 func (c Config) Validate() error {
 	var errs []error
-	if err := c.NATS.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("nats.%w", err))
+	nested := func(key string, err error) {
+		if err == nil {
+			return
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			errs = append(errs, fmt.Errorf("%s.%s", key, line))
+		}
 	}
+	nested("nats", c.NATS.Validate())
 	if c.SigningKey == "" {
 		errs = append(errs, errors.New("signing_key: is empty, want the file of the seed that answers are signed with"))
 	}
-	if err := c.Trust.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("trust.%w", err))
-	}
+	nested("trust", c.Trust.Validate())
 	if len(c.Trust.Triage) == 0 {
 		errs = append(errs, errors.New("trust.triage: is empty, want the public keys that may command"))
 	}

@@ -148,12 +148,16 @@ func TestOAuthAgainstOddServers(t *testing.T) {
 	f("introspection not JSON", ok, body(200, `<html>`), command.Unverified, "malformed")
 	f("introspection oversized", ok, body(200, `{"active":false,"x":"`+strings.Repeat("x", maxBody)+`"}`), command.Unverified, "too large")
 	f("introspection silent", ok, slow, command.Unverified, "did not answer in time")
-	f("introspection elsewhere", ok, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, command.Unverified, "answered 307")
+	f("introspection elsewhere", ok, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}, command.Unverified, "answered 307")
 	f("unsupported type", body(400, `{"error":"unsupported_token_type"}`), active, command.Failed, "unsupported_token_type")
 	f("unsupported type, yet gone", body(400, `{"error":"unsupported_token_type"}`), inactive, command.Verified, "although")
 	f("client refused", body(401, `{"error":"invalid_client"}`), body(401, ""), command.Failed, "did not accept our client credentials")
 	f("error echoes the token", body(400, `{"error":"`+token+`"}`), active, command.Failed, "answered 400")
-	f("revocation elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, active, command.Failed, "redirects are not followed")
+	f("revocation elsewhere", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}, active, command.Failed, "redirects are not followed")
 	f("revocation silent", slow, active, command.Failed, "did not answer in time")
 	f("revocation silent, yet gone", slow, inactive, command.Verified, "although")
 	var tries atomic.Int32
