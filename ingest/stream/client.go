@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/sasl"
 )
 
 // metadataTTL is the most by which the transport's picture of the cluster may
@@ -28,6 +30,7 @@ type Client struct {
 	metrics   *metrics
 	addr      net.Addr
 	transport *kafka.Transport
+	login     *login // nil without SASL
 	kafka     *kafka.Client
 	dialer    kafka.Dialer // for group membership, which does not use the transport
 	health    health
@@ -43,9 +46,13 @@ func Open(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Client, err
 	if err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)
 	}
-	mechanism, err := cfg.SASL.load()
+	login, err := cfg.SASL.load()
 	if err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	var mechanism sasl.Mechanism // a nil one, not one that holds nil
+	if login != nil {
+		mechanism = login
 	}
 	m, err := newMetrics(reg)
 	if err != nil {
@@ -72,6 +79,7 @@ func Open(cfg Config, reg prometheus.Registerer, log *slog.Logger) (*Client, err
 		metrics:   m,
 		addr:      addr,
 		transport: transport,
+		login:     login,
 		kafka:     &kafka.Client{Addr: addr, Transport: transport, Timeout: cfg.RequestTimeout},
 		dialer: kafka.Dialer{
 			ClientID:      cfg.ClientID,
@@ -99,15 +107,24 @@ func (c *Client) roundTrip(ctx context.Context, timeout time.Duration, req proto
 	return res, nil
 }
 
-// cause finds out why the transport does not know a topic or a leader: it says
-// so too while it could not learn anything from any broker.
+// cause finds out what is behind an error of the transport. It does not know a
+// topic or a leader also while it could not learn anything from any broker, and
+// a broker that closes the connection does not say why.
 func (c *Client) cause(ctx context.Context, err error) error {
-	if !errors.Is(err, protocol.ErrNoTopic) && !errors.Is(err, protocol.ErrNoPartition) &&
-		!errors.Is(err, protocol.ErrNoLeader) && !errors.Is(err, kafka.BrokerNotAvailable) {
+	if errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition) ||
+		errors.Is(err, protocol.ErrNoLeader) || errors.Is(err, kafka.BrokerNotAvailable) {
+		if _, why := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}}); why != nil {
+			err = why
+		}
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if _, why := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}}); why != nil {
-		return why
+	if c.login != nil && c.login.unanswered.Load() {
+		return fmt.Errorf("%w: the broker closed the connection during authentication", kafka.SASLAuthenticationFailed)
+	}
+	if c.health.silent() {
+		return fmt.Errorf("the broker closes connections before it answers, it may want other tls or sasl settings: %w", err)
 	}
 	return err
 }
@@ -166,14 +183,14 @@ func permanent(err error) bool {
 	var (
 		cert   *tls.CertificateVerificationError
 		host   x509.HostnameError
-		alert  tls.AlertError
+		remote *net.OpError
 		record tls.RecordHeaderError
 		size   *TooLargeError
 		absent *noPartitionError
 		over   *oversizeError
 		stop   *stopError
 	)
-	return errors.As(err, &cert) || errors.As(err, &host) || errors.As(err, &alert) || errors.As(err, &record) ||
+	return errors.As(err, &cert) || errors.As(err, &host) || errors.As(err, &remote) && remote.Op == "remote error" || errors.As(err, &record) ||
 		errors.As(err, &size) || errors.As(err, &absent) ||
 		errors.As(err, &over) || errors.As(err, &stop)
 }

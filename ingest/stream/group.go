@@ -57,7 +57,7 @@ func (c *Client) Run(ctx context.Context, g Group, open Opener) error {
 			break
 		}
 		if err != nil {
-			c.trouble(what, err)
+			c.trouble(what, c.cause(ctx, err))
 			continue // it waits a second before it tries again
 		}
 		c.recovered(what)

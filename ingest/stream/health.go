@@ -81,6 +81,13 @@ func (h *health) fresh() bool {
 	return time.Since(h.answered) < answerWindow
 }
 
+// silent reports whether no broker ever answered.
+func (h *health) silent() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.answered.IsZero()
+}
+
 // Ready is nil when a broker answered within the last ten seconds and nothing
 // has been failing for more than two. When nobody has asked the brokers
 // anything lately, Ready does, and takes up to two seconds.
@@ -94,7 +101,7 @@ func (c *Client) Ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	if _, err := c.kafka.ApiVersions(ctx, &kafka.ApiVersionsRequest{}); err != nil {
-		return fmt.Errorf("stream: no broker answers: %w", err)
+		return fmt.Errorf("stream: no broker answers: %w", c.cause(ctx, err))
 	}
 	c.health.answer()
 	return nil

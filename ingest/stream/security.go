@@ -1,12 +1,14 @@
 package stream
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
@@ -88,7 +90,7 @@ func (s SASL) validate() error {
 	return errors.Join(errs...)
 }
 
-func (s SASL) load() (sasl.Mechanism, error) {
+func (s SASL) load() (*login, error) {
 	if s.Mechanism == "" {
 		return nil, nil
 	}
@@ -96,14 +98,43 @@ func (s SASL) load() (sasl.Mechanism, error) {
 	if err != nil {
 		return nil, err
 	}
+	l := &login{Mechanism: plain.Mechanism{Username: s.Username, Password: password}}
 	switch s.Mechanism {
-	case "plain":
-		return plain.Mechanism{Username: s.Username, Password: password}, nil
 	case "scram-sha-256":
-		return scram.Mechanism(scram.SHA256, s.Username, password)
-	default:
-		return scram.Mechanism(scram.SHA512, s.Username, password)
+		l.Mechanism, err = scram.Mechanism(scram.SHA256, s.Username, password)
+	case "scram-sha-512":
+		l.Mechanism, err = scram.Mechanism(scram.SHA512, s.Username, password)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("sasl.username: %w", err)
+	}
+	return l, nil
+}
+
+// A login is a mechanism that remembers whether its latest attempt was
+// answered: some brokers refuse by closing the connection.
+type login struct {
+	sasl.Mechanism
+	unanswered atomic.Bool
+}
+
+// Start begins an attempt.
+func (l *login) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	l.unanswered.Store(true)
+	m, first, err := l.Mechanism.Start(ctx)
+	return &attempt{m, l}, first, err
+}
+
+type attempt struct {
+	sasl.StateMachine
+	login *login
+}
+
+// Next takes the broker's answer.
+func (a *attempt) Next(ctx context.Context, challenge []byte) (done bool, response []byte, err error) {
+	done, response, err = a.StateMachine.Next(ctx, challenge)
+	a.login.unanswered.Store(!done)
+	return done, response, err
 }
 
 func (s SASL) password() (string, error) {

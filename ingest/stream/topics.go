@@ -37,7 +37,7 @@ func (c *Client) EnsureTopics(ctx context.Context, topics ...Topic) error {
 		// The transport learns of the new topics before CreateTopics returns.
 		res, err := c.kafka.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: missing})
 		if err != nil {
-			return err
+			return c.cause(ctx, err)
 		}
 		for topic, err := range res.Errors {
 			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
@@ -82,7 +82,7 @@ func (c *Client) leaders(ctx context.Context, topic string) (int, error) {
 	defer cancel()
 	m, err := c.transport.RoundTrip(ctx, c.addr, &metadata.Request{TopicNames: []string{topic}})
 	if err != nil {
-		return 0, err
+		return 0, c.cause(ctx, err)
 	}
 	t := m.(*metadata.Response).Topics[0]
 	if err := codeError(t.ErrorCode); err != nil {
