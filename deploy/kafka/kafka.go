@@ -29,6 +29,7 @@ type Options struct {
 	Dir      string            // of the data and the log; one broker at a time
 	Log      *slog.Logger      // for starting and stopping
 	Settings map[string]string // added to server.properties, or in place of ours
+	Users    map[string]string // passwords by name, for [Broker.SASLAddr]
 }
 
 // A Broker is one Kafka process that is broker and controller at once. It
@@ -39,6 +40,7 @@ type Broker struct {
 	java       string
 	port       int
 	controller int
+	sasl       int // 0 without users
 
 	mu      sync.Mutex
 	process *os.Process // nil when it is down
@@ -58,10 +60,11 @@ func Start(ctx context.Context, opts Options) (*Broker, error) {
 		return nil, fmt.Errorf("start kafka: %w", err)
 	}
 	b := &Broker{opts: opts, jars: libs, java: java}
-	if b.port, err = freePort(); err == nil {
-		b.controller, err = freePort()
+	ports := []*int{&b.port, &b.controller}
+	if len(opts.Users) > 0 {
+		ports = append(ports, &b.sasl)
 	}
-	if err != nil {
+	if err := freePorts(ports); err != nil {
 		return nil, fmt.Errorf("start kafka: %w", err)
 	}
 	if err := b.format(ctx); err != nil {
@@ -72,6 +75,10 @@ func Start(ctx context.Context, opts Options) (*Broker, error) {
 
 // Addr is the host:port the broker answers on.
 func (b *Broker) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
+
+// SASLAddr is where the broker answers whoever authenticates as one of the
+// users, with PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, without encryption.
+func (b *Broker) SASLAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.sasl)) }
 
 // format writes the configuration and makes the storage ready.
 func (b *Broker) format(ctx context.Context) error {
@@ -100,6 +107,11 @@ func (b *Broker) format(ctx context.Context) error {
 		"log.initial.task.delay.ms":                        "100",
 		"log.retention.check.interval.ms":                  "200",
 	}
+	format := []string{"format", "--standalone", "--ignore-formatted",
+		"-t", "c3Rha2VvdXQtbG9jYWwtMQ", "-c", filepath.Join(b.opts.Dir, "server.properties")}
+	if b.sasl != 0 {
+		format = append(format, b.addUsers(settings)...)
+	}
 	for k, v := range b.opts.Settings {
 		settings[k] = v
 	}
@@ -118,12 +130,33 @@ func (b *Broker) format(ctx context.Context) error {
 			return err
 		}
 	}
-	cmd := b.command("kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted",
-		"-t", "c3Rha2VvdXQtbG9jYWwtMQ", "-c", filepath.Join(b.opts.Dir, "server.properties"))
-	if out, err := runWithin(ctx, cmd); err != nil {
+	if out, err := runWithin(ctx, b.command("kafka.tools.StorageTool", format...)); err != nil {
 		return fmt.Errorf("format storage: %w: %s", err, out)
 	}
 	return nil
+}
+
+// addUsers adds a listener that wants authentication, and returns what makes
+// the storage know the users. PLAIN has them in the settings, SCRAM in the storage.
+func (b *Broker) addUsers(settings map[string]string) (format []string) {
+	const modules = "org.apache.kafka.common.security."
+	listener := fmt.Sprintf(",SASL://127.0.0.1:%d", b.sasl)
+	settings["listeners"] += listener
+	settings["advertised.listeners"] += listener
+	settings["listener.security.protocol.map"] += ",SASL:SASL_PLAINTEXT"
+	settings["sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
+	plain := modules + "plain.PlainLoginModule required"
+	for name, password := range b.opts.Users {
+		plain += fmt.Sprintf(" user_%s=%q", name, password)
+		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
+			format = append(format, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, name, password))
+		}
+	}
+	settings["listener.name.sasl.plain.sasl.jaas.config"] = plain + ";"
+	for _, mechanism := range []string{"scram-sha-256", "scram-sha-512"} {
+		settings["listener.name.sasl."+mechanism+".sasl.jaas.config"] = modules + "scram.ScramLoginModule required;"
+	}
+	return format
 }
 
 func (b *Broker) command(class string, args ...string) *exec.Cmd {
@@ -268,11 +301,15 @@ func (b *Broker) tail() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freePorts sets ports that are free and differ: all are held until all are found.
+func freePorts(ports []*int) (err error) {
+	for _, p := range ports {
+		ln, lerr := net.Listen("tcp", "127.0.0.1:0")
+		if lerr != nil {
+			return errors.Join(err, lerr)
+		}
+		defer func() { err = errors.Join(err, ln.Close()) }()
+		*p = ln.Addr().(*net.TCPAddr).Port
 	}
-	port := ln.Addr().(*net.TCPAddr).Port
-	return port, ln.Close()
+	return nil
 }

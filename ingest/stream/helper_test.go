@@ -66,11 +66,12 @@ type realBroker struct{ *kafka.Broker }
 
 // startReal starts Apache Kafka, or skips where there is no Java or Maven. On
 // CI both have to be there.
-func startReal(t *testing.T) realBroker {
+func startReal(t *testing.T, opts kafka.Options) realBroker {
 	t.Helper()
+	opts.Dir, opts.Log = t.TempDir(), testLog(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	b, err := kafka.Start(ctx, kafka.Options{Dir: t.TempDir(), Log: testLog(t)})
+	b, err := kafka.Start(ctx, opts)
 	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") == "" {
 		t.Skipf("NOT TESTED AGAINST REAL KAFKA: %v", err)
 	}

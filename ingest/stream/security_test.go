@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -18,7 +19,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/stakeout-project/stakeout/deploy/kafka"
 )
 
 // An authority signs certificates of a test.
@@ -211,4 +215,35 @@ func TestOpenRefuses(t *testing.T) {
 	f("the environment variable STREAM_TEST_UNSET is empty", func(c *Config) {
 		c.SASL = SASL{Mechanism: "plain", Username: "u", PasswordEnv: "STREAM_TEST_UNSET"}
 	})
+}
+
+// TestRealAuthentication meets Apache Kafka, which says why it refuses.
+func TestRealAuthentication(t *testing.T) {
+	b := startReal(t, kafka.Options{
+		Users:    map[string]string{"stakeout": "secret"},
+		Settings: map[string]string{"sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256"},
+	})
+	with := func(mechanism, user, password string) *Client {
+		return testClient(t, b.SASLAddr(), func(c *Config) {
+			c.SASL = SASL{Mechanism: mechanism, Username: user, PasswordFile: writePassword(t, password)}
+		})
+	}
+	for _, mechanism := range []string{"plain", "scram-sha-256"} {
+		t.Run(mechanism, func(t *testing.T) {
+			c := with(mechanism, "stakeout", "secret")
+			topic := testTopic(t, c, 1, nil)
+			produceNumbers(t, testProducer(t, c), topic, 1, 0, 10)
+			l := newLedger()
+			stop := running(t, c, topic, l)
+			eventually(t, "all is processed", func() bool { return l.count() == 10 })
+			stop()
+			if _, err := with(mechanism, "stakeout", "guess").Offsets(testContext(t), topic); !errors.Is(err, kafkago.SASLAuthenticationFailed) {
+				t.Errorf("wrong password: %v, want %v", err, kafkago.SASLAuthenticationFailed)
+			}
+		})
+	}
+	_, err := with("scram-sha-512", "stakeout", "secret").Offsets(testContext(t), "topic")
+	if !errors.Is(err, kafkago.UnsupportedSASLMechanism) {
+		t.Errorf("mechanism that the broker does not offer: %v, want %v", err, kafkago.UnsupportedSASLMechanism)
+	}
 }

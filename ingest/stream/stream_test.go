@@ -11,11 +11,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	broker "github.com/stakeout-project/stakeout/deploy/kafka"
 )
 
 func TestStreamEmbedded(t *testing.T) { suite(t, startEmbedded(t)) }
 
-func TestStreamRealKafka(t *testing.T) { suite(t, startReal(t)) }
+func TestStreamRealKafka(t *testing.T) { suite(t, startReal(t, broker.Options{})) }
 
 // suite is what holds for every Kafka.
 func suite(t *testing.T, b testBroker) {
