@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/app"
@@ -41,7 +42,7 @@ func (q question[Row]) command(g *global) *cobra.Command {
 			if cfg, err = app.Attached(cfg); err != nil {
 				return err
 			}
-			s, err := store.Open(cmd.Context(), cfg.Store, nil, log)
+			s, err := store.Open(cmd.Context(), cfg.Store, prometheus.NewRegistry(), log)
 			if err != nil {
 				return err
 			}
