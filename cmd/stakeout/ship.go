@@ -36,6 +36,9 @@ are sent, and the exit status is 1.`,
 			if err != nil {
 				return err
 			}
+			if cfg, err = app.Attached(cfg); err != nil {
+				return err
+			}
 			for _, f := range files {
 				if f == "-" {
 					continue
