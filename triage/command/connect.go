@@ -16,14 +16,14 @@ import (
 
 // NATSConfig says how to reach NATS, and as whom.
 type NATSConfig struct {
-	URL         string `koanf:"url"`          // one or more, separated by commas
-	SeedFile    string `koanf:"seed_file"`    // user nkey (SU...) to log in with
-	CredsFile   string `koanf:"creds_file"`   // JWT credentials to log in with, instead of seed_file
-	CAFile      string `koanf:"ca_file"`      // PEM of the authorities that vouch for the server; empty: the system's
-	CertFile    string `koanf:"cert_file"`    // PEM of our own certificate, for mutual TLS
-	KeyFile     string `koanf:"key_file"`     // PEM of its key
-	InboxPrefix string `koanf:"inbox_prefix"` // where answers arrive; a prefix of one's own keeps other users from listening
-	Insecure    bool   `koanf:"insecure"`     // allow a connection without TLS to another machine
+	URL         string `koanf:"url" json:"url"`                   // one or more, separated by commas
+	SeedFile    string `koanf:"seed_file" json:"seed_file"`       // user nkey (SU...) to log in with
+	CredsFile   string `koanf:"creds_file" json:"creds_file"`     // JWT credentials to log in with, instead of seed_file
+	CAFile      string `koanf:"ca_file" json:"ca_file"`           // PEM of the authorities that vouch for the server; empty: the system's
+	CertFile    string `koanf:"cert_file" json:"cert_file"`       // PEM of our own certificate, for mutual TLS
+	KeyFile     string `koanf:"key_file" json:"key_file"`         // PEM of its key
+	InboxPrefix string `koanf:"inbox_prefix" json:"inbox_prefix"` // where answers arrive; a prefix of one's own keeps other users from listening
+	Insecure    bool   `koanf:"insecure" json:"insecure"`         // allow a connection without TLS to another machine
 }
 
 // DefaultNATSConfig reaches a server on this machine.

@@ -168,7 +168,7 @@ type detectionMetrics struct {
 	agents                                 *prometheus.GaugeVec
 }
 
-func newDetectionMetrics(reg prometheus.Registerer) (*detectionMetrics, error) {
+func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detectionMetrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "stakeout_detect_" + name, Help: help})
 	}
@@ -179,6 +179,9 @@ func newDetectionMetrics(reg prometheus.Registerer) (*detectionMetrics, error) {
 		unreadable: counter("unreadable_profiles_total", "Profiles that could not be read; their agents learn anew."),
 		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_detect_findings_total", Help: "Findings by detector."}, []string{"detector"}),
 		agents:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stakeout_detect_agents", Help: "Agents with a profile, by partition of the events."}, []string{"partition"}),
+	}
+	for _, d := range rules.Detectors { // what first appears as 1 is no increase to Prometheus
+		m.findings.WithLabelValues(d.Detector.About().Name)
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.findings, m.agents} {

@@ -53,7 +53,8 @@ func (h *health) status() (parts map[string]string, ready bool) {
 
 const stopTimeout = 2 * time.Second // for requests under way
 
-// serve answers /healthz, /readyz and /metrics until ctx ends.
+// serve answers /healthz, /readyz and /metrics until ctx ends. It puts the
+// address in use into the configuration, which may ask for any free port.
 func (p *process) serve(ctx context.Context) error {
 	if p.cfg.HTTP.Listen == "" {
 		return nil
@@ -62,6 +63,7 @@ func (p *process) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve health and metrics (http.listen): %w", err)
 	}
+	p.cfg.HTTP.Listen = ln.Addr().String()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -76,7 +78,7 @@ func (p *process) serve(ctx context.Context) error {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.reg, promhttp.HandlerOpts{Registry: p.reg}))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-	p.log.Info("health and metrics", "url", "http://"+ln.Addr().String())
+	p.log.Info("health and metrics", "url", "http://"+p.cfg.HTTP.Listen)
 	p.group.Go(func() error {
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve health and metrics: %w", err)

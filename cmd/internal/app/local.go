@@ -119,11 +119,12 @@ type addresses struct {
 	ClickHouse   string         `json:"clickhouse"`
 	User         string         `json:"user"`
 	PasswordFile string         `json:"password_file"`
+	HTTP         string         `json:"http"` // health and metrics
 	Operator     OperatorConfig `json:"operator"`
 }
 
 func (l *Local) announce(cfg Config) error {
-	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile, cfg.Operator}, "", "  ")
+	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile, cfg.HTTP.Listen, cfg.Operator}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", addressFile, err)
 	}

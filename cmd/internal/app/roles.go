@@ -47,7 +47,12 @@ type process struct {
 }
 
 // Run runs roles until ctx ends, and returns when the last of them has put down its work.
-func Run(ctx context.Context, cfg Config, log *slog.Logger, roles ...Role) (err error) {
+func Run(ctx context.Context, cfg Config, log *slog.Logger, roles ...Role) error {
+	return run(ctx, cfg, log, func(Config) error { return nil }, roles...)
+}
+
+// run calls started with the configuration in force when health and metrics are served.
+func run(ctx context.Context, cfg Config, log *slog.Logger, started func(Config) error, roles ...Role) (err error) {
 	if err := cfg.ValidateRoles(roles...); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
@@ -69,6 +74,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, roles ...Role) (err 
 	if err = p.serve(ctx); err != nil {
 		return err
 	}
+	g.Go(func() error { return started(p.cfg) })
 	start := map[Role]func(context.Context) error{Ingest: p.ingest, Detect: p.detect, Triage: p.triage, Store: p.store, Executor: p.executor}
 	ready := make(chan struct{})
 	g.Go(func() error {
@@ -121,7 +127,7 @@ func (p *process) detect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	metrics, err := newDetectionMetrics(p.reg)
+	metrics, err := newDetectionMetrics(p.reg, rules)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

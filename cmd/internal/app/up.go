@@ -14,6 +14,11 @@ func Up(ctx context.Context, cfg Config, log *slog.Logger, started func(Config))
 		return unlessDone(ctx, err)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	started(cfg)
-	return Run(ctx, cfg, log, Ingest, Detect, Triage, Store, Executor)
+	return run(ctx, cfg, log, func(cfg Config) error {
+		if err := l.announce(cfg); err != nil { // now with the address of health and metrics
+			return err
+		}
+		started(cfg)
+		return nil
+	}, Ingest, Detect, Triage, Store, Executor)
 }
