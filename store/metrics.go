@@ -47,6 +47,13 @@ func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
 	return m, errors.Join(errs...)
 }
 
+// expect has the counters of a table start at zero: what first appears as 1 is no increase to Prometheus.
+func (m *metrics) expect(table string) {
+	for _, c := range []*prometheus.CounterVec{m.rows, m.batches, m.retries, m.refused} {
+		c.WithLabelValues(table)
+	}
+}
+
 func (m *metrics) unregister() {
 	for _, c := range m.all {
 		m.reg.Unregister(c)

@@ -48,6 +48,7 @@ var errClosed = errors.New("the store is closed")
 func startWriter[T any](ctx context.Context, s *Store, t table[T]) *writer[T] {
 	w := &writer[T]{s: s, t: t, stopped: ctx.Done(), wake: make(chan struct{}, 1), changed: make(chan struct{})}
 	s.queues = append(s.queues, w)
+	s.metrics.expect(t.name)
 	s.writers.Go(func() { w.run(ctx) })
 	return w
 }
