@@ -1,0 +1,405 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stakeout-project/stakeout/deploy/kafka"
+	"github.com/stakeout-project/stakeout/detect"
+)
+
+// TestPipeline sends a fleet's logs through everything, and looks at every place
+// where something has to come out.
+func TestPipeline(t *testing.T) {
+	engine(t)
+	t.Run("embedded", func(t *testing.T) { testPipeline(t, settings{}) })
+	t.Run("real", func(t *testing.T) {
+		testPipeline(t, settings{"kafka": settings{"brokers": []string{apache(t)}}})
+	})
+}
+
+// apache starts a real Kafka broker, or skips where there is no Java or Maven.
+func apache(t *testing.T) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	b, err := kafka.Start(ctx, kafka.Options{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") == "" {
+		t.Skipf("NOT TESTED AGAINST REAL KAFKA: %v", err)
+	}
+	check(t, err)
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b.Addr()
+}
+
+// A fleet is what `stakeout simulate` wrote.
+type fleet struct {
+	file   string
+	lines  int
+	agents []string // sorted
+	labels []label
+}
+
+type label struct {
+	Threat   string
+	Agent    string
+	Sessions []string
+	Events   []string
+}
+
+// simulated makes the logs of a fleet, the last of them from about now.
+func simulated(t testing.TB, agents int, days float64, more ...string) fleet {
+	t.Helper()
+	dir := t.TempDir()
+	f := fleet{file: filepath.Join(dir, "fleet.jsonl")}
+	labels := filepath.Join(dir, "labels.jsonl")
+	start := time.Now().Add(-time.Duration(days * float64(24*time.Hour))).UTC().Format(time.RFC3339)
+	must(t, append([]string{"simulate", "--agents", fmt.Sprint(agents), "--days", fmt.Sprint(days), "--start", start,
+		"--out", f.file, "--labels", labels}, more...)...)
+	names := map[string]bool{}
+	for _, line := range lines(t, f.file) {
+		var ev struct {
+			Agent string `json:"gen_ai.agent.id"`
+		}
+		check(t, json.Unmarshal([]byte(line), &ev))
+		names[ev.Agent] = true
+		f.lines++
+	}
+	f.agents = slices.Sorted(maps.Keys(names))
+	for _, line := range lines(t, labels) {
+		var l label
+		check(t, json.Unmarshal([]byte(line), &l))
+		f.labels = append(f.labels, l)
+	}
+	return f
+}
+
+// lines reads a file of lines.
+func lines(t testing.TB, file string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	check(t, err)
+	if len(text) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
+// finding is what these tests look at of a finding.
+type finding struct {
+	ID         string   `json:"id"`
+	Detector   string   `json:"detector"`
+	Threat     string   `json:"threat"`
+	Severity   int      `json:"severity_id"`
+	Agent      string   `json:"agent"`
+	Session    string   `json:"session"`
+	Reason     string   `json:"reason"`
+	Evidence   []string `json:"evidence"`
+	Credential struct {
+		ID string `json:"id"`
+	} `json:"credential"`
+}
+
+// outcome is what these tests look at of an outcome.
+type outcome struct {
+	Action struct {
+		ID       string   `json:"id"`
+		Kind     string   `json:"kind"`
+		Mode     string   `json:"mode"`
+		Reason   string   `json:"reason"`
+		Findings []string `json:"findings"`
+		Target   struct {
+			Agent      string `json:"agent"`
+			Credential string `json:"credential"`
+		} `json:"target"`
+		Occurred time.Time `json:"occurred"`
+	} `json:"action"`
+	Status string    `json:"status"`
+	Detail string    `json:"detail"`
+	Time   time.Time `json:"time"`
+}
+
+func testPipeline(t *testing.T, more settings) {
+	f := simulated(t, 20, 16, "--seed", "3", "--threats", "privilege-drift,confused-deputy,indirect-prompt-injection,memory-poisoning")
+	p := up(t, filepath.Join(t.TempDir(), "data"), more)
+	t.Logf("up within %s", p.took.Round(time.Millisecond))
+	if n := p.ship(f.file); n != f.lines {
+		t.Fatalf("ship acknowledged %d lines, want %d", n, f.lines)
+	}
+	p.stored(f.lines)
+	found := p.findings(t)
+	p.quiet(t, len(found))
+
+	t.Run("findings are the same everywhere", func(t *testing.T) { testFindings(t, p, f, found) })
+	t.Run("old findings are only shadowed", func(t *testing.T) { testShadowed(t, p, found) })
+	t.Run("every agent has a profile", func(t *testing.T) { testAgents(t, p, f) })
+	t.Run("health and metrics", func(t *testing.T) { testHealth(t, p, f, len(found)) })
+	p.stop()
+}
+
+// findings reads the findings topic; each finding is in it once.
+func (p *pipeline) findings(t testing.TB) map[string]finding {
+	t.Helper()
+	found := map[string]finding{}
+	for _, r := range records(t, p.kafka, "stakeout.findings") {
+		var f finding
+		check(t, json.Unmarshal(r.Value, &f))
+		if _, again := found[f.ID]; again {
+			t.Errorf("finding %s is twice in Kafka", f.ID)
+		}
+		if string(r.Key) != f.Agent {
+			t.Errorf("finding %s has the key %q, want its agent %q", f.ID, r.Key, f.Agent)
+		}
+		found[f.ID] = f
+	}
+	return found
+}
+
+// quiet waits until findings and what was done about them are stored.
+func (p *pipeline) quiet(t testing.TB, findings int) {
+	t.Helper()
+	eventually(t, 30*time.Second, func() error {
+		n, err := p.count("SELECT count() FROM stakeout.findings FINAL")
+		if err != nil {
+			return err
+		}
+		acted, err := p.count("SELECT uniqExact(arrayJoin(findings)) FROM stakeout.actions FINAL")
+		if err == nil && (n != findings || acted != findings) {
+			err = fmt.Errorf("%d findings are stored and %d answered, want %d", n, acted, findings)
+		}
+		return err
+	})
+}
+
+func testFindings(t *testing.T, p *pipeline, f fleet, found map[string]finding) {
+	if len(found) == 0 {
+		t.Fatal("nothing was found")
+	}
+	want := slices.Sorted(maps.Keys(found))
+	var told []string
+	for _, g := range answer[finding](t, "findings", "--config", p.file, "--limit", "10000") {
+		told = append(told, g.ID)
+		if diff := cmp.Diff(found[g.ID], g); diff != "" {
+			t.Errorf("finding as Kafka has it and as told (-kafka +told):\n%s", diff)
+		}
+	}
+	slices.Sort(told)
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("ids in Kafka and told (-kafka +told):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, p.rows("SELECT id FROM stakeout.findings FINAL ORDER BY id")); diff != "" {
+		t.Errorf("ids in Kafka and ClickHouse (-kafka +clickhouse):\n%s", diff)
+	}
+
+	// Attacks that the shipped detectors are for have to be among them.
+	detected := map[string]int{}
+	for _, l := range f.labels {
+		for _, g := range found {
+			if slices.Contains(l.Sessions, g.Session) || slices.ContainsFunc(g.Evidence, func(e string) bool { return slices.Contains(l.Events, e) }) {
+				detected[l.Threat]++
+				break
+			}
+		}
+	}
+	t.Logf("%d findings; of %d attacks detected: %v", len(found), len(f.labels), detected)
+	for _, threat := range []string{"privilege-drift", "confused-deputy", "indirect-prompt-injection", "memory-poisoning"} {
+		if detected[threat] == 0 {
+			t.Errorf("no attack by %s was detected", threat)
+		}
+	}
+}
+
+// testShadowed expects that nothing was done about a fortnight that is over, and
+// that what would have been done is told alike by the command, SQL and JetStream.
+func testShadowed(t *testing.T, p *pipeline, found map[string]finding) {
+	told := map[string]string{}
+	for _, o := range answer[outcome](t, "actions", "--config", p.file, "--limit", "10000") {
+		if _, again := told[o.Action.ID]; again {
+			t.Errorf("action %s is told twice", o.Action.ID)
+		}
+		told[o.Action.ID] = o.Status
+		if o.Status != "shadowed" {
+			t.Errorf("action %s about old findings is %s, want shadowed", o.Action.ID, o.Status)
+		}
+		for _, id := range o.Action.Findings {
+			if _, ok := found[id]; !ok {
+				t.Errorf("action %s is about finding %s, which there is not", o.Action.ID, id)
+			}
+		}
+	}
+	if len(told) == 0 {
+		t.Error("no action is told")
+	}
+	stored := map[string]string{}
+	for _, row := range p.rows("SELECT id, status FROM stakeout.actions FINAL") {
+		id, status, _ := strings.Cut(row, "\t")
+		stored[id] = status
+	}
+	if diff := cmp.Diff(stored, told); diff != "" {
+		t.Errorf("actions in ClickHouse and told (-clickhouse +told):\n%s", diff)
+	}
+	heard := map[string]string{}
+	for _, m := range p.heard(t) {
+		if strings.HasPrefix(m.Subject, "stakeout.action.") {
+			t.Errorf("a command was sent: %s", m.Subject)
+			continue
+		}
+		o := m.outcome(t)
+		heard[o.Action.ID] = o.Status
+	}
+	if diff := cmp.Diff(stored, heard); diff != "" {
+		t.Errorf("actions in ClickHouse and on NATS (-clickhouse +nats):\n%s", diff)
+	}
+}
+
+// message is one of the ACTIONS stream.
+type message struct{ *jetstream.RawStreamMsg }
+
+// outcome reads the data of a CloudEvent.
+func (m message) outcome(t testing.TB) outcome {
+	t.Helper()
+	var e struct {
+		SpecVersion, Type string
+		Data              outcome
+	}
+	check(t, json.Unmarshal(m.Data, &e))
+	if e.SpecVersion != "1.0" || e.Type != "dev.stakeout.outcome.v1" {
+		t.Errorf("message on %s is a CloudEvent %q of type %q", m.Subject, e.SpecVersion, e.Type)
+	}
+	return e.Data
+}
+
+// operator connects to NATS with an operator's key.
+func (p *pipeline) operator(t testing.TB) jetstream.JetStream {
+	t.Helper()
+	n := p.running.Operator.NATS
+	login, err := nats.NkeyOptionFromSeed(n.SeedFile)
+	check(t, err)
+	nc, err := nats.Connect(n.URL, login, nats.CustomInboxPrefix(n.InboxPrefix))
+	check(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	check(t, err)
+	return js
+}
+
+// heard reads the ACTIONS stream from its first message to its last.
+func (p *pipeline) heard(t testing.TB) []message {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := p.operator(t).Stream(ctx, "ACTIONS")
+	check(t, err)
+	var all []message
+	state := s.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		check(t, err)
+		all = append(all, message{m})
+	}
+	return all
+}
+
+func testAgents(t *testing.T, p *pipeline, f fleet) {
+	type agent struct {
+		Agent    string `json:"agent"`
+		State    string `json:"state"`
+		Events   int    `json:"events"`
+		Findings int    `json:"findings"`
+	}
+	var told []string
+	events := 0
+	eventually(t, 20*time.Second, func() error { // profiles follow their events by a checkpoint
+		told, events = nil, 0
+		for _, a := range answer[agent](t, "agents", "--config", p.file, "--limit", "10000") {
+			told = append(told, a.Agent)
+			events += a.Events
+		}
+		slices.Sort(told)
+		if events < f.lines*9/10 {
+			return fmt.Errorf("the agents have %d events, want most of %d", events, f.lines)
+		}
+		return nil
+	})
+	if diff := cmp.Diff(f.agents, told); diff != "" {
+		t.Errorf("agents shipped and told (-shipped +told):\n%s", diff)
+	}
+	if policy := setting(t, p.kafka, "stakeout.profiles", "cleanup.policy"); policy != "compact" {
+		t.Errorf("cleanup.policy of the profiles is %q, want compact", policy)
+	}
+	latest := map[string]*kgo.Record{}
+	for _, r := range records(t, p.kafka, "stakeout.profiles") {
+		if before := latest[string(r.Key)]; before == nil || before.Offset < r.Offset {
+			latest[string(r.Key)] = r
+		}
+	}
+	if diff := cmp.Diff(f.agents, slices.Sorted(maps.Keys(latest))); diff != "" {
+		t.Errorf("agents shipped and keys of the profiles (-shipped +kafka):\n%s", diff)
+	}
+	for id, r := range latest {
+		s, err := detect.Summarize(id, r.Value)
+		if err != nil || s.Events == 0 {
+			t.Errorf("profile of %s: %d events, %v", id, s.Events, err)
+		}
+	}
+}
+
+func testHealth(t *testing.T, p *pipeline, f fleet, found int) {
+	if status, body := p.get("/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz answers %d %s, want 200", status, body)
+	}
+	status, body := p.get("/readyz")
+	var parts map[string]string
+	if err := json.Unmarshal([]byte(body), &parts); err != nil || status != http.StatusOK {
+		t.Errorf("/readyz answers %d %s, want 200 and an object: %v", status, body, err)
+	}
+	if diff := cmp.Diff(map[string]string{"kafka": "ok", "nats": "ok", "clickhouse": "ok", "actions": "ok"}, parts); diff != "" {
+		t.Errorf("/readyz (-want +got):\n%s", diff)
+	}
+	_, text := p.get("/metrics")
+	for _, m := range []struct {
+		name, label string
+		want        int
+	}{
+		{"stakeout_ingest_records_total", "", f.lines},
+		{"stakeout_ingest_events_total", "", f.lines},
+		{"stakeout_ingest_rejects_total", "", 0},
+		{"stakeout_ingest_panics_total", "", 0},
+		{"stakeout_detect_events_total", "", f.lines},
+		{"stakeout_detect_repeats_total", "", 0},
+		{"stakeout_detect_findings_total", "", found},
+		{"stakeout_detect_agents", "", len(f.agents)},
+		{"stakeout_triage_findings_total", `result="new"`, found},
+		{"stakeout_store_rows_total", `table="events"`, f.lines},
+		{"stakeout_store_rows_total", `table="findings"`, found},
+		{"stakeout_store_refused_total", "", 0},
+	} {
+		if got := sum(t, text, m.name, m.label); got != m.want {
+			t.Errorf("%s{%s} is %d, want %d", m.name, m.label, got, m.want)
+		}
+	}
+}
