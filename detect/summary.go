@@ -4,15 +4,15 @@ import "github.com/stakeout-project/stakeout/ingest/event"
 
 // A Summary is what people want to know of a profile without its statistics.
 type Summary struct {
-	Agent  string
-	Role   string
-	Tenant string
-	State  State
-	Events uint64 // learned
-	First  event.Timestamp
-	Last   event.Timestamp
+	Agent  string          `json:"agent"`
+	Role   string          `json:"role"`
+	Tenant string          `json:"tenant"`
+	State  State           `json:"state"`
+	Events uint64          `json:"events"` // learned
+	First  event.Timestamp `json:"first"`
+	Last   event.Timestamp `json:"last"`
 
-	Privileges int // distinct, known
+	Privileges int `json:"privileges"` // distinct, known
 }
 
 // State is where an agent's baseline stands in its life.

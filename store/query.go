@@ -52,9 +52,9 @@ type RejectFilter struct {
 // An Agent is what is known of an agent and how often it was found out.
 type Agent struct {
 	detect.Summary
-	Findings uint64
-	Worst    detect.Severity // of its findings; 0 where there is none
-	Latest   event.Timestamp // of its findings; 0 where there is none
+	Findings uint64          `json:"findings"`
+	Worst    detect.Severity `json:"worst"`  // of its findings; 0 where there is none
+	Latest   event.Timestamp `json:"latest"` // of its findings; 0 where there is none
 }
 
 // Counts is how many different rows each table holds.
