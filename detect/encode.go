@@ -166,12 +166,20 @@ func (c *coder) take(n int) []byte {
 		return c.buf[end:]
 	}
 	if len(c.buf) < n {
-		c.err, c.buf = errCut, nil
+		c.fail(errCut)
 		return make([]byte, n)
 	}
 	b := c.buf[:n]
 	c.buf = c.buf[n:]
 	return b
+}
+
+// fail ends the reading.
+func (c *coder) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+	c.buf = nil
 }
 
 func (c *coder) u64(v *uint64) {
@@ -205,8 +213,8 @@ func (c *coder) u8(v *uint8, limit int) {
 		b[0] = *v
 		return
 	}
-	if int(b[0]) >= limit && c.err == nil {
-		c.err = fmt.Errorf("has %d where less than %d can stand", b[0], limit)
+	if int(b[0]) >= limit {
+		c.fail(fmt.Errorf("has %d where less than %d can stand", b[0], limit))
 		return
 	}
 	*v = b[0]
@@ -225,7 +233,8 @@ func (c *coder) f32(v *float32) {
 	c.u32(&u)
 	f := math.Float32frombits(u)
 	if c.reading && (f != f || math.IsInf(float64(f), 0) || f < 0) {
-		c.err, f = errors.New("has a statistic that is no number of 0 or more"), 0
+		c.fail(errors.New("has a statistic that is no number of 0 or more"))
+		f = 0
 	}
 	*v = f
 }

@@ -3,6 +3,7 @@ package detect
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -86,6 +87,7 @@ func FuzzUnmarshalProfile(f *testing.F) {
 	p := grown(f, 300).agents["a"].profile
 	f.Add(p.AppendBinary(nil))
 	f.Add([]byte{encoding})
+	f.Add([]byte("\x01" + strings.Repeat("0", 54))) // one wrong value, and more behind it
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e := New(DefaultRules())
 		if err := e.Restore("a", b); err != nil {
