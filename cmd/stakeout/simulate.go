@@ -95,6 +95,9 @@ func writeEvents(cmd *cobra.Command, fleet *simulate.Fleet, w io.Writer, expecte
 			if err := cmd.Context().Err(); err != nil {
 				return errors.Join(buf.Flush(), errInterrupted)
 			}
+			if int64(n) > bar.GetMax64() { // how many there are was a guess
+				bar.ChangeMax64(int64(n))
+			}
 			if err := bar.Add(1024); err != nil {
 				return err
 			}
