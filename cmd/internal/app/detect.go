@@ -71,18 +71,17 @@ func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
 			}
 		}
 	}
+	if w.unsent {
+		if err := w.out.Flush(ctx); err != nil {
+			return fmt.Errorf("send findings: %w", err)
+		}
+		w.unsent = false
+	}
 	stats := w.engine.Stats()
 	w.metrics.judged.Add(float64(stats.Judged - w.counted.Judged))
 	w.metrics.repeated.Add(float64(stats.Repeated - w.counted.Repeated))
 	w.metrics.agents.WithLabelValues(fmt.Sprint(w.partition)).Set(float64(w.engine.Agents()))
 	w.counted = stats
-	if !w.unsent {
-		return nil
-	}
-	if err := w.out.Flush(ctx); err != nil {
-		return fmt.Errorf("send findings: %w", err)
-	}
-	w.unsent = false
 	return nil
 }
 

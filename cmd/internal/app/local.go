@@ -115,16 +115,27 @@ func (l *Local) Close() error {
 const addressFile = "running.json"
 
 type addresses struct {
-	Brokers      []string       `json:"brokers"`
-	ClickHouse   string         `json:"clickhouse"`
-	User         string         `json:"user"`
-	PasswordFile string         `json:"password_file"`
-	HTTP         string         `json:"http"` // health and metrics
-	Operator     OperatorConfig `json:"operator"`
+	Brokers      []string `json:"brokers"`
+	ClickHouse   string   `json:"clickhouse"`
+	User         string   `json:"user"`
+	PasswordFile string   `json:"password_file"`
+	HTTP         string   `json:"http"` // health and metrics
+	Operator     operator `json:"operator"`
+}
+
+// operator adds what a response policy must list among the approvers of a step
+// so that this operator's decisions count.
+type operator struct {
+	OperatorConfig
+	Approver string `json:"approver,omitempty"`
 }
 
 func (l *Local) announce(cfg Config) error {
-	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile, cfg.HTTP.Listen, cfg.Operator}, "", "  ")
+	op := operator{OperatorConfig: cfg.Operator}
+	if l.NATS != nil {
+		op.Approver = l.NATS.SigningKey(local.OperatorRole)
+	}
+	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile, cfg.HTTP.Listen, op}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", addressFile, err)
 	}
@@ -153,7 +164,7 @@ func Attached(cfg Config) (Config, error) {
 		cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile = a.ClickHouse, a.User, a.PasswordFile
 	}
 	if cfg.Operator.NATS.URL == usual.Operator.NATS.URL {
-		cfg.Operator = a.Operator
+		cfg.Operator = a.Operator.OperatorConfig
 	}
 	return cfg, nil
 }
