@@ -148,8 +148,8 @@ func testPipeline(t *testing.T, more settings) {
 		t.Fatalf("ship acknowledged %d lines, want %d", n, f.lines)
 	}
 	p.stored(f.lines)
+	p.judged(f.lines)
 	found := p.findings(t)
-	p.quiet(t, len(found))
 
 	t.Run("findings are the same everywhere", func(t *testing.T) { testFindings(t, p, f, found) })
 	t.Run("old findings are only shadowed", func(t *testing.T) { testShadowed(t, p, found) })
@@ -176,10 +176,18 @@ func (p *pipeline) findings(t testing.TB) map[string]finding {
 	return found
 }
 
-// quiet waits until findings and what was done about them are stored.
-func (p *pipeline) quiet(t testing.TB, findings int) {
-	t.Helper()
-	eventually(t, 30*time.Second, func() error {
+// judged waits until so many events are judged, and findings and what was done
+// about them stored.
+func (p *pipeline) judged(events int) {
+	p.t.Helper()
+	eventually(p.t, time.Minute, func() error {
+		if n := p.metric("stakeout_detect_events_total"); n != events {
+			return fmt.Errorf("%d events are judged, want %d", n, events)
+		}
+		return nil
+	})
+	findings := len(p.findings(p.t))
+	eventually(p.t, 30*time.Second, func() error {
 		n, err := p.count("SELECT count() FROM stakeout.findings FINAL")
 		if err != nil {
 			return err

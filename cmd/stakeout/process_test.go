@@ -167,8 +167,8 @@ type pipeline struct {
 		User         string
 		PasswordFile string `json:"password_file"`
 		Operator     struct {
-			SigningKey string `json:"signing_key"`
-			NATS       struct {
+			Approver string
+			NATS     struct {
 				URL         string `json:"url"`
 				SeedFile    string `json:"seed_file"`
 				InboxPrefix string `json:"inbox_prefix"`

@@ -1,0 +1,295 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	idp "github.com/stakeout-project/stakeout/deploy/local"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// TestContainment attacks agents with a clean past, live, and looks whether the
+// token behind each attack is really gone, in the eyes of who issued it.
+func TestContainment(t *testing.T) {
+	engine(t)
+	c := prepare(t)
+	c.up = up(t, c.dir, c.settings(t, "../../rules/response.auto.yaml"))
+	fleet := simulated(t, 20, 14, "--seed", "5", "--threats", "none")
+	c.fleet = fleet
+	if n := c.up.ship(fleet.file); n != fleet.lines {
+		t.Fatalf("ship acknowledged %d lines, want %d", n, fleet.lines)
+	}
+	c.up.judged(fleet.lines)
+	victims := c.victims(t, 5)
+
+	t.Run("revoked and verified", func(t *testing.T) { c.testRevoked(t, victims[0]) })
+	t.Run("a provider that lies", func(t *testing.T) { c.testLies(t, victims[1]) })
+	t.Run("nothing to revoke", func(t *testing.T) { c.testNameless(t, victims[2]) })
+
+	approver := c.up.running.Operator.Approver
+	c.up.stop()
+	c.up = up(t, c.dir, c.settings(t, approving(t, approver)))
+	t.Run("approved", func(t *testing.T) { c.testApproved(t, victims[3]) })
+	t.Run("rejected", func(t *testing.T) { c.testRejected(t, victims[4]) })
+	c.up.stop()
+}
+
+// containment is a pipeline beside an identity provider.
+type containment struct {
+	dir, vault, secret string
+	provider           *idp.IDP
+	up                 *pipeline
+	fleet              fleet
+}
+
+func prepare(t *testing.T) *containment {
+	t.Helper()
+	provider, err := idp.StartIDP(idp.DefaultIDPConfig())
+	check(t, err)
+	t.Cleanup(func() {
+		if err := provider.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	c := &containment{dir: filepath.Join(dir, "data"), vault: filepath.Join(dir, "vault"), secret: filepath.Join(dir, "secret"), provider: provider}
+	check(t, os.Mkdir(c.vault, 0o700))
+	check(t, os.WriteFile(c.secret, []byte(provider.Secret()+"\n"), 0o600))
+	return c
+}
+
+func (c *containment) settings(t *testing.T, policy string) settings {
+	t.Helper()
+	policy, err := filepath.Abs(policy)
+	check(t, err)
+	return settings{
+		"rules": settings{"response": policy},
+		"oauth": settings{"vault": c.vault, "server": settings{
+			"revoke_url": c.provider.URL() + "/revoke", "introspect_url": c.provider.URL() + "/introspect",
+			"client_id": c.provider.ClientID(), "secret_file": c.secret, "settle": "500ms",
+		}},
+	}
+}
+
+// approving is a policy under which a person decides.
+func approving(t *testing.T, approver string) (file string) {
+	t.Helper()
+	if approver == "" {
+		t.Fatal("running.json does not tell the key that the operator's approvals are signed with")
+	}
+	file = filepath.Join(t.TempDir(), "response.yaml")
+	check(t, os.WriteFile(file, fmt.Appendf(nil, `
+budgets:
+  revoke_token: {max: 5, per: 1h}
+policies:
+  - name: ask
+    match: {min_severity: medium}
+    ladder:
+      - {kind: revoke_token, mode: approve, approvers: [%s], expires: 10m}
+`, approver), 0o600))
+	return file
+}
+
+// victims are agents that have acted with privileges for the whole fortnight,
+// with nothing found that used up some of their budget.
+func (c *containment) victims(t *testing.T, n int) []string {
+	t.Helper()
+	var agents []string
+	eventually(t, 20*time.Second, func() error {
+		agents = nil
+		for _, a := range answer[struct {
+			Agent, State         string
+			Privileges, Findings int
+		}](t, "agents", "--config", c.up.file, "--state", "active") {
+			if a.Privileges >= 3 && a.Findings == 0 {
+				agents = append(agents, a.Agent)
+			}
+		}
+		if len(agents) < n {
+			return fmt.Errorf("%d agents can be judged, want %d", len(agents), n)
+		}
+		return nil
+	})
+	return agents
+}
+
+// attack has an agent, or who speaks for it, pay out money as it never did before.
+func (c *containment) attack(t *testing.T, agent, credential string) (at time.Time, token string) {
+	t.Helper()
+	if credential != "" {
+		token = c.provider.Issue(credential)
+		check(t, os.WriteFile(filepath.Join(c.vault, command.Token(credential)), []byte(token), 0o600))
+	}
+	at = time.Now()
+	line, err := json.Marshal(map[string]any{
+		"time": at.UTC().Format(time.RFC3339Nano), "event.name": "tool.call", "event.id": "attack-on-" + agent, "gen_ai.agent.id": agent,
+		"gen_ai.conversation.id": "hijacked-" + agent, "stakeout.credential.id": credential, "gen_ai.tool.name": "payout",
+		"stakeout.effect": "money", "stakeout.privilege": "treasury:transfer", "stakeout.sensitivity": "restricted", "stakeout.destination": "LI21 0881 0000 2324 013A A",
+	})
+	check(t, err)
+	r := stakeoutWith(t, nil, append(line, '\n'), "ship", "--config", c.up.file, "-")
+	if r.code != 0 {
+		t.Fatalf("ship: exit status %d\n%s", r.code, r.err)
+	}
+	return at, token
+}
+
+// action waits until an action against the agent has the status.
+func (c *containment) action(t *testing.T, agent, kind, status string) outcome {
+	t.Helper()
+	var found outcome
+	eventually(t, 20*time.Second, func() error {
+		var all []string
+		for _, o := range answer[outcome](t, "actions", "--config", c.up.file, "--agent", agent) {
+			if o.Action.Kind == kind && o.Status == status {
+				found = o
+				return nil
+			}
+			all = append(all, o.Action.Kind+" "+o.Status+": "+o.Detail)
+		}
+		return fmt.Errorf("no %s of %s is %s; there are %q", kind, agent, status, all)
+	})
+	if row := c.up.rows(fmt.Sprintf("SELECT kind, status, agent FROM stakeout.actions FINAL WHERE id = '%s'", found.Action.ID)); !slices.Equal(row, []string{kind + "\t" + status + "\t" + agent}) {
+		t.Errorf("the row in ClickHouse is %q, want %s %s %s", row, kind, status, agent)
+	}
+	return found
+}
+
+// posture is an agent's standing, as enforcement points see it.
+func (c *containment) posture(t *testing.T, agent string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	kv, err := c.up.operator(t).KeyValue(ctx, "posture")
+	check(t, err)
+	e, err := kv.Get(ctx, command.Token(agent))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return "normal"
+	}
+	check(t, err)
+	var p struct{ Agent, Standing string }
+	check(t, json.Unmarshal(e.Value(), &p))
+	return p.Standing
+}
+
+// commands counts the messages that command the revocation.
+func (c *containment) commands(t *testing.T, action string) (n int) {
+	t.Helper()
+	for _, m := range c.up.heard(t) {
+		if strings.HasPrefix(m.Subject, "stakeout.action.revoke_token.") && strings.Contains(string(m.Data), action) {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *containment) testRevoked(t *testing.T, agent string) {
+	if got := c.posture(t, agent); got != "normal" {
+		t.Errorf("posture before is %s, want normal", got)
+	}
+	at, token := c.attack(t, agent, "jti/of "+agent)
+	o := c.action(t, agent, "revoke_token", "verified")
+	t.Logf("from the event to the token verified to be gone: %s", o.Time.Sub(at).Round(time.Millisecond))
+	if c.provider.Active(token) {
+		t.Error("the token is active, although its revocation was verified")
+	}
+	if o.Action.Mode != "auto" || o.Action.Target.Credential != "jti/of "+agent || !strings.Contains(o.Action.Reason, "treasury:transfer") {
+		t.Errorf("the action is %+v", o.Action)
+	}
+	if dwell := o.Time.Sub(o.Action.Occurred); dwell <= 0 || dwell > 20*time.Second {
+		t.Errorf("dwell time is %s", dwell)
+	}
+	if got := c.posture(t, agent); got != "contained" {
+		t.Errorf("posture is %s, want contained", got)
+	}
+	if n := c.commands(t, o.Action.ID); n != 1 {
+		t.Errorf("the action was commanded %d times, want once", n)
+	}
+}
+
+func (c *containment) testLies(t *testing.T, agent string) {
+	c.provider.SetMode(idp.Lies)
+	defer c.provider.SetMode(idp.Honest)
+	_, token := c.attack(t, agent, "liar-"+agent)
+	o := c.action(t, agent, "revoke_token", "unverified")
+	if !strings.Contains(o.Detail, "still reports the token active") {
+		t.Errorf("the detail is %q", o.Detail)
+	}
+	page := c.action(t, agent, "page", "verified")
+	if !strings.Contains(page.Action.Reason, "unverified") || !strings.Contains(c.up.log(), "PAGE") {
+		t.Errorf("the page says %q", page.Action.Reason)
+	}
+	if !c.provider.Active(token) {
+		t.Error("a provider that lies revoked the token")
+	}
+	if got := c.posture(t, agent); got != "restricted" {
+		t.Errorf("posture is %s, want restricted: nothing was contained", got)
+	}
+}
+
+// testNameless attacks without a credential: what cannot be revoked is paged.
+func (c *containment) testNameless(t *testing.T, agent string) {
+	c.attack(t, agent, "")
+	c.action(t, agent, "revoke_token", "held")
+	c.action(t, agent, "page", "verified")
+	if got := c.posture(t, agent); got != "watched" {
+		t.Errorf("posture is %s, want watched", got)
+	}
+}
+
+func (c *containment) testApproved(t *testing.T, agent string) {
+	_, token := c.attack(t, agent, "approved-"+agent)
+	o := c.action(t, agent, "revoke_token", "waiting")
+	c.action(t, agent, "page", "verified") // somebody has to know that it waits
+	if !c.provider.Active(token) || c.commands(t, o.Action.ID) != 0 {
+		t.Error("something was done before it was approved")
+	}
+	if got := c.posture(t, agent); got != "watched" {
+		t.Errorf("posture of an agent that waits is %s, want watched", got)
+	}
+	must(t, "approve", "--config", c.up.file, o.Action.ID, "--why", "nobody planned this")
+	c.action(t, agent, "revoke_token", "verified")
+	if c.provider.Active(token) {
+		t.Error("the token is active, although its revocation was verified")
+	}
+	if n := c.commands(t, o.Action.ID); n != 1 {
+		t.Errorf("the action was commanded %d times, want once", n)
+	}
+	if got := c.posture(t, agent); got != "contained" {
+		t.Errorf("posture is %s, want contained", got)
+	}
+	steps := c.up.rows(fmt.Sprintf("SELECT status FROM stakeout.action_history FINAL WHERE id = '%s' ORDER BY time", o.Action.ID))
+	if !slices.Equal(steps, []string{"waiting", "commanded", "verified"}) {
+		t.Errorf("the action went through %q", steps)
+	}
+}
+
+func (c *containment) testRejected(t *testing.T, agent string) {
+	_, token := c.attack(t, agent, "rejected-"+agent)
+	o := c.action(t, agent, "revoke_token", "waiting")
+	must(t, "reject", "--config", c.up.file, o.Action.ID, "--why", "the payout was planned")
+	o = c.action(t, agent, "revoke_token", "rejected")
+	if !strings.Contains(o.Detail, "the payout was planned") {
+		t.Errorf("the detail is %q, want the reason", o.Detail)
+	}
+	must(t, "approve", "--config", c.up.file, o.Action.ID) // too late
+	eventually(t, 10*time.Second, func() error {
+		if n := c.up.metric("stakeout_triage_approvals_total", `result="duplicate"`); n != 1 {
+			return fmt.Errorf("%d decisions came too late, want 1", n)
+		}
+		return nil
+	})
+	if !c.provider.Active(token) || c.commands(t, o.Action.ID) != 0 {
+		t.Error("something was done although it was rejected")
+	}
+}
