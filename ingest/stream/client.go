@@ -167,11 +167,14 @@ func (c *Client) recovered(what string) {
 // permanent reports whether trying again cannot help: someone has to change
 // the configuration or the rights.
 func permanent(err error) bool {
+	if errors.Is(err, ErrFenced) {
+		return true
+	}
 	var code kafka.Error
 	if errors.As(err, &code) {
 		switch code {
 		case kafka.InvalidTopic, kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed,
-			kafka.ClusterAuthorizationFailed, kafka.UnsupportedSASLMechanism, kafka.SASLAuthenticationFailed,
+			kafka.ClusterAuthorizationFailed, kafka.TransactionalIDAuthorizationFailed, kafka.UnsupportedSASLMechanism, kafka.SASLAuthenticationFailed,
 			kafka.InvalidPartitionNumber, kafka.InvalidReplicationFactor, kafka.InvalidConfiguration,
 			kafka.PolicyViolation, kafka.UnsupportedVersion, kafka.UnsupportedForMessageFormat,
 			kafka.InvalidTimestamp, kafka.InvalidRecord, kafka.InvalidRequiredAcks, kafka.MessageSizeTooLarge,

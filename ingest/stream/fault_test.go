@@ -187,7 +187,6 @@ func TestConsumeFaults(t *testing.T) {
 		{kmsg.OffsetCommit, kerr.NotCoordinator, false},
 		{kmsg.OffsetCommit, kerr.IllegalGeneration, false},
 		{kmsg.OffsetCommit, kerr.UnknownMemberID, false},
-		{kmsg.OffsetFetch, kerr.NotCoordinator, false},
 		{kmsg.JoinGroup, kerr.NotCoordinator, true},
 		{kmsg.SyncGroup, kerr.UnknownMemberID, true},
 		{kmsg.Heartbeat, kerr.UnknownMemberID, true},
@@ -290,7 +289,8 @@ func TestRunEndsWithoutBroker(t *testing.T) {
 	topic := testTopic(t, c, 1, nil)
 	l := newLedger()
 	stop := running(t, c, topic, l)
-	eventually(t, "the partition is owned", func() bool { return l.owned() == 1 })
+	produceNumbers(t, testProducer(t, c), topic, 1, 0, 10)
+	eventually(t, "it is processed", func() bool { return l.count() == 10 })
 	b.Stop(t)
 	eventually(t, "Ready says so", func() bool { return c.Ready() != nil })
 	start := time.Now()
@@ -307,6 +307,34 @@ func TestRunEndsWithoutBroker(t *testing.T) {
 		t.Errorf("Run without a broker = %v, want nil when ctx ends", err)
 	}
 	b.Start(t)
+}
+
+// TestRunEndsWhileJoining ends Run while the coordinator waits for others.
+func TestRunEndsWhileJoining(t *testing.T) {
+	cluster, addr := startCluster(t)
+	c := testClient(t, addr, func(cfg *Config) {
+		cfg.SessionTimeout, cfg.RebalanceTimeout = time.Second, 2*time.Second
+	})
+	topic := testTopic(t, c, 1, nil)
+	joining, release := make(chan struct{}), make(chan struct{})
+	cluster.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.DropControl()
+		close(joining)
+		cluster.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	l := newLedger()
+	stop := running(t, c, topic, l)
+	<-joining
+	start := time.Now()
+	stop()
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("Run took %s to end", d)
+	}
+	close(release)
+	if len(l.opened) != 0 {
+		t.Errorf("opened %v", l.opened)
+	}
 }
 
 // TestNothingIsLeftRunning counts goroutines.

@@ -11,6 +11,9 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
+// leaveTimeout is how long leaving a group may take after its last checkpoints.
+const leaveTimeout = 3 * time.Second
+
 // Run consumes as a member of a group until ctx ends, and then returns nil: the
 // partitions it owns have been checkpointed and given up, and all goroutines
 // have ended. A partition is owned until ctx ends or the group gives it to
@@ -68,7 +71,7 @@ func (c *Client) Run(ctx context.Context, g Group, open Opener) error {
 
 	// Closing ends the generation, which waits for its owners. What it may also
 	// wait for is the group's other members, while it joins: not for ever.
-	t := time.AfterFunc(c.cfg.drain()+slack, conns.close)
+	t := time.AfterFunc(c.cfg.drain()+leaveTimeout, conns.close)
 	defer t.Stop()
 	if err := cg.Close(); err != nil {
 		return fmt.Errorf("leave group %s: %w", g.Name, err)

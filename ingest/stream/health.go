@@ -20,6 +20,7 @@ const (
 type health struct {
 	mu       sync.Mutex
 	answered time.Time
+	met      bool // a broker told about the cluster, at some time
 	troubles map[string]trouble
 }
 
@@ -81,11 +82,17 @@ func (h *health) fresh() bool {
 	return time.Since(h.answered) < answerWindow
 }
 
+func (h *health) meet() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.met = true
+}
+
 // silent reports whether no broker ever answered.
 func (h *health) silent() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.answered.IsZero()
+	return h.answered.IsZero() && !h.met
 }
 
 // Ready is nil when a broker answered within the last ten seconds and nothing

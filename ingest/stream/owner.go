@@ -51,6 +51,11 @@ func (o *owner) run(ctx context.Context) {
 			o.log.Warn("gave up the partition without a last checkpoint", "err", err)
 			return
 		}
+		if errors.Is(err, ErrFenced) && o.evicted() {
+			// To open again would fence the owner that is in the right.
+			o.log.Warn("lost the partition", "err", err)
+			return
+		}
 		if o.committed > before {
 			b = backoff{}
 		}
@@ -180,6 +185,17 @@ func (o *owner) fetch(ctx context.Context, r *reader) (fetched, error) {
 	}
 }
 
+// evicted asks the group whether it still knows us as the owner: it takes
+// commits from nobody else.
+func (o *owner) evicted() bool {
+	err := o.gen.CommitOffsets(map[string]map[int]int64{o.topic: {o.partition: o.committed}})
+	return notMember(err)
+}
+
+func notMember(err error) bool {
+	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) || errors.Is(err, kafka.FencedInstanceID)
+}
+
 // fetching and processing name our troubles.
 func (o *owner) fetching() string {
 	return "fetch " + partitionKey(o.topic, o.partition) + " for " + o.group
@@ -219,7 +235,7 @@ func (o *owner) checkpoint(ctx context.Context, proc Processor, next int64) erro
 		o.committed = next
 		o.c.metrics.checkpoints.WithLabelValues(o.group, o.topic).Inc()
 		o.c.metrics.checkpointTime.WithLabelValues(o.group).Observe(time.Since(start).Seconds())
-	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.FencedInstanceID):
+	case notMember(err):
 		o.c.metrics.commitErrors.WithLabelValues(o.group).Inc()
 		return errors.Join(errFenced, err)
 	default:

@@ -30,6 +30,7 @@ type Producer struct {
 	packed  [][]byte // free buffers for compressed batches
 	pack    packer
 	dropped []error // records that no broker takes, since the last Flush
+	fence   *fence  // nil unless it is the one of its name
 }
 
 // An outTopic is a topic written to.
@@ -211,7 +212,12 @@ func (p *Producer) done(l *lane) {
 // lost records (an unclean election) or forgotten a producer that was idle for
 // days. The batch then goes out under a new producer id, which is logged: if
 // the broker had it after all, it is stored twice.
+//
+// A producer that has a name is not given a new id: it fails with [ErrFenced].
 func (p *Producer) Flush(ctx context.Context) error {
+	if err := p.refresh(ctx); err != nil {
+		return err
+	}
 	if err := p.place(ctx); err != nil {
 		return err
 	}
@@ -395,8 +401,9 @@ func (p *Producer) settle(ctx context.Context, l *lane, r produceResult) error {
 		}
 		p.split(l)
 		return nil
-	case code == kafka.UnknownProducerId, code == kafka.OutOfOrderSequenceNumber,
-		code == kafka.InvalidProducerEpoch, code == kafka.InvalidProducerIDMapping:
+	case p.fence != nil && fenced(code):
+		return errors.Join(ErrFenced, fmt.Errorf("%s/%d: %w", l.topic, l.partition, r.err))
+	case fenced(code):
 		return errors.Join(fmt.Errorf("%s/%d: %w", l.topic, l.partition, r.err), p.renew(ctx, l, r.err))
 	}
 	b.loose = b.loose || r.sent

@@ -9,9 +9,6 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// slack is what a broker gets beyond the time it may wait for records.
-const slack = 5 * time.Second
-
 // A reader fetches one partition from an offset on. One goroutine uses it.
 type reader struct {
 	c         *Client
@@ -62,7 +59,7 @@ func (r *reader) fetch(ctx context.Context) (fetched, error) {
 			PartitionMaxBytes:  int32(r.maxBytes),
 		}}}},
 	}
-	m, err := r.c.roundTrip(ctx, r.maxWait+slack, req)
+	m, err := r.c.roundTrip(ctx, r.maxWait+r.c.cfg.RequestTimeout, req)
 	if err != nil {
 		return fetched{}, err
 	}

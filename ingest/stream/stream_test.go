@@ -17,7 +17,11 @@ import (
 
 func TestStreamEmbedded(t *testing.T) { suite(t, startEmbedded(t)) }
 
-func TestStreamRealKafka(t *testing.T) { suite(t, startReal(t, broker.Options{})) }
+func TestStreamRealKafka(t *testing.T) {
+	b := startReal(t, broker.Options{})
+	suite(t, b)
+	t.Run("Pause", func(t *testing.T) { testPause(t, b) })
+}
 
 // suite is what holds for every Kafka.
 func suite(t *testing.T, b testBroker) {
@@ -683,6 +687,44 @@ func testOutage(t *testing.T, b testBroker) {
 	l.check(t)
 	for i := range partitions {
 		if diff := cmp.Diff(numbers(i, partitions, 900), values(t, c, topic, i)); diff != "" {
+			t.Errorf("partition %d holds (-want +got):\n%.500s", i, diff)
+		}
+	}
+}
+
+// testPause has the broker keep its connections and answer nothing, for longer
+// than a request may take.
+func testPause(t *testing.T, b realBroker) {
+	const partitions = 3
+	c := testClient(t, b.Addr(), func(cfg *Config) { cfg.RequestTimeout = time.Second })
+	topic := testTopic(t, c, partitions, nil)
+	l := newLedger()
+	stop := running(t, c, topic, l)
+	p := testProducer(t, c)
+	produceNumbers(t, p, topic, partitions, 0, 300)
+	eventually(t, "the first are processed", func() bool { return l.distinct() == 300 })
+	if err := b.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 300; i < 600; i++ {
+		p.Append(topic, i%partitions, nil, fmt.Append(nil, i))
+	}
+	flushed := make(chan error, 1)
+	ctx := testContext(t)
+	go func() { flushed <- p.Flush(ctx) }()
+	eventually(t, "Ready says so", func() bool { return c.Ready() != nil })
+	if err := b.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-flushed; err != nil {
+		t.Fatalf("Flush over a pause: %v", err)
+	}
+	eventually(t, "the rest is processed", func() bool { return l.distinct() == 600 })
+	eventually(t, "Ready says so", func() bool { return c.Ready() == nil })
+	stop()
+	l.check(t)
+	for i := range partitions {
+		if diff := cmp.Diff(numbers(i, partitions, 600), values(t, c, topic, i)); diff != "" {
 			t.Errorf("partition %d holds (-want +got):\n%.500s", i, diff)
 		}
 	}

@@ -84,6 +84,7 @@ func (c *Client) leaders(ctx context.Context, topic string) (int, error) {
 	if err != nil {
 		return 0, c.cause(ctx, err)
 	}
+	c.health.meet()
 	t := m.(*metadata.Response).Topics[0]
 	if err := codeError(t.ErrorCode); err != nil {
 		return 0, fmt.Errorf("topic %s: %w", topic, err)
@@ -128,6 +129,7 @@ func (c *Client) offsets(ctx context.Context, topic string, partitions []int, fo
 		if err != nil {
 			return c.cause(ctx, err)
 		}
+		c.health.answer()
 		for _, p := range res.Topics[topic] {
 			if p.Error != nil {
 				return c.cause(ctx, fmt.Errorf("partition %d: %w", p.Partition, p.Error))

@@ -1,0 +1,216 @@
+package stream
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// brokerRole makes a copy of the test's process a broker, so that a benchmark
+// can count the CPU of the client alone.
+const brokerRole = "STREAM_TEST_BROKER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(brokerRole) == "" {
+		os.Exit(m.Run())
+	}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(cluster.ListenAddrs()[0])
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // ends with the parent
+		fmt.Fprintln(os.Stderr, err)
+	}
+	cluster.Close()
+}
+
+func startApart(b *testing.B) (addr string) {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), brokerRole+"=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := in.Close(); err != nil {
+			b.Error(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			b.Error(err)
+		}
+	})
+	addr, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(addr)
+}
+
+// cpu is what this process has used so far, in user and kernel mode.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// kilobyte is a JSON line of 1 KB, half of which a codec can save.
+func kilobyte() []byte {
+	b := []byte(`{"time":"2026-01-01T00:00:00Z","gen_ai.agent.id":"agent-1","gen_ai.tool.name":"read_file","pad":"`)
+	for len(b) < 510 {
+		b = append(b, "0123456789abcdef"[rand.IntN(16)])
+	}
+	return append(append(b, strings.Repeat("p", 1022-len(b))...), `"}`...)
+}
+
+func fill(b *testing.B, c *Client, topic string, n int) {
+	b.Helper()
+	p := testProducer(b, c)
+	for i := range n {
+		p.Append(topic, 0, fmt.Append(nil, i%1000), kilobyte())
+		if i%10_000 == 9_999 {
+			if err := p.Flush(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := p.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkConsume(b *testing.B) {
+	const n = 50_000
+	addr := startApart(b)
+	for _, codec := range []string{"none", "lz4", "zstd", "snappy"} {
+		c := testClient(b, addr, func(cfg *Config) { cfg.Compression = codec })
+		topic := "consume-" + codec
+		if err := c.EnsureTopics(b.Context(), Topic{Name: topic, Partitions: 1}); err != nil {
+			b.Fatal(err)
+		}
+		fill(b, c, topic, n)
+		run := func(name string, read func(r *reader) error) {
+			b.Run(codec+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				before := cpu(b)
+				for b.Loop() {
+					r := c.newReader(topic, 0, 0)
+					for r.next < n {
+						if _, err := r.fetch(b.Context()); err != nil {
+							b.Fatal(err)
+						}
+						if err := read(r); err != nil {
+							b.Fatal(err)
+						}
+					}
+					r.release()
+				}
+				b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/n, "cpu-ns/record")
+				b.ReportMetric(float64(b.Elapsed())/float64(b.N)/n, "ns/record")
+			})
+		}
+		run("records", func(r *reader) error { return r.each(n, func(*Record) error { return nil }) })
+		if codec != "none" {
+			continue
+		}
+		// The floor: the bytes arrive and nobody looks inside.
+		run("floor", func(r *reader) error {
+			perBatch := int64(0)
+			for raw := r.set.b; len(raw) >= batchHeader; {
+				size := int(uint32(raw[8])<<24|uint32(raw[9])<<16|uint32(raw[10])<<8|uint32(raw[11])) + batchPrefix
+				if size > len(raw) {
+					break
+				}
+				perBatch += int64(uint32(raw[57])<<24 | uint32(raw[58])<<16 | uint32(raw[59])<<8 | uint32(raw[60]))
+				raw = raw[size:]
+			}
+			r.next += perBatch
+			return nil
+		})
+	}
+}
+
+func BenchmarkProduce(b *testing.B) {
+	const n = 10_000
+	addr := startApart(b)
+	key := []byte("agent-1")
+	var values [251][]byte
+	for i := range values {
+		values[i] = kilobyte()
+	}
+	for _, codec := range []string{"none", "lz4", "zstd", "snappy"} {
+		b.Run(codec, func(b *testing.B) {
+			c := testClient(b, addr, func(cfg *Config) { cfg.Compression = codec })
+			topic := "produce-" + codec
+			if err := c.EnsureTopics(b.Context(), Topic{Name: topic, Partitions: 4, Settings: map[string]string{"retention.bytes": "10000000"}}); err != nil {
+				b.Fatal(err)
+			}
+			p := testProducer(b, c)
+			if err := p.Flush(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			before := cpu(b)
+			for b.Loop() {
+				for i := range n {
+					p.Append(topic, i&3, key, values[i%len(values)])
+				}
+				if err := p.Flush(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/n, "cpu-ns/record")
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/n, "ns/record")
+		})
+	}
+}
+
+// BenchmarkDecode is one record out of a set of a thousand, 1 KB each.
+func BenchmarkDecode(b *testing.B) {
+	var vs []string
+	for range 1000 {
+		vs = append(vs, string(kilobyte()))
+	}
+	for name, codec := range map[string]uint16{"none": codecNone, "lz4": codecLZ4, "zstd": codecZstd, "snappy": codecSnappy} {
+		b.Run(name, func(b *testing.B) {
+			set := wire(b, 0, codec, nil, vs...)
+			var d decoder
+			b.ReportAllocs()
+			for b.Loop() {
+				d.reset(set, 0, nil)
+				for n := 0; ; {
+					records, err := d.next()
+					if err != nil {
+						b.Fatal(err)
+					}
+					if n += len(records); len(records) == 0 {
+						break
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(len(vs)), "ns/record")
+		})
+	}
+}
