@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/demo"
+	"github.com/stakeout-project/stakeout/cmd/internal/stage"
 )
 
 func newDemo(g *global) *cobra.Command {
@@ -119,12 +120,12 @@ func (v *viewer) Progress(what string, done, total int64) {
 	}
 }
 
-func (v *viewer) Finding(s demo.Sighting) {
+func (v *viewer) Finding(s stage.Sighting) {
 	f := s.Finding
 	v.Say("  %s  finding  %-15s %s", s.At.Format("15:04:05.000"), f.Detector, printable(f.Reason))
 }
 
-func (v *viewer) Outcome(s demo.Sighting) {
+func (v *viewer) Outcome(s stage.Sighting) {
 	o := s.Outcome
 	detail := o.Detail
 	if detail != "" {
@@ -133,4 +134,4 @@ func (v *viewer) Outcome(s demo.Sighting) {
 	v.Say("  %s  action   %-15s %s for %s%s", s.At.Format("15:04:05.000"), o.Action.Kind, o.Status, printable(o.Action.Target.Agent), printable(detail))
 }
 
-var _ demo.Viewer = (*viewer)(nil)
+var _ stage.Viewer = (*viewer)(nil)

@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/simulate"
+	"github.com/stakeout-project/stakeout/cmd/internal/stage"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -48,9 +44,9 @@ type Threat struct {
 // count asks Kafka, NATS and ClickHouse what came of everything, ClickHouse by
 // plain HTTP, without our own code.
 func (d *demo) count(ctx context.Context, labels []simulate.Label) (Result, error) {
-	r := Result{Events: d.sender.sent, Seconds: time.Since(d.start).Seconds()}
+	r := Result{Events: d.sender.Sent, Seconds: time.Since(d.start).Seconds()}
 	ask := func(query string) (n int64) {
-		if n, err := d.sql(ctx, query); err == nil {
+		if n, err := d.stage.SQL(ctx, query); err == nil {
 			return n
 		} else if r.Lost >= 0 {
 			d.log.Error("count rows", "query", query, "err", err)
@@ -66,18 +62,16 @@ func (d *demo) count(ctx context.Context, labels []simulate.Label) (Result, erro
 		return r, errors.New("the rows in ClickHouse could not be counted")
 	}
 
-	w := d.watch
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	r.Findings, r.FindingsStored = len(w.found), int(findings1)
+	seen := d.stage.Watch.Seen()
+	r.Findings, r.FindingsStored = len(seen.Findings), int(findings1)
 	r.AgentDays = float64(agents) * days
-	r.Lost = (r.Events - events1) + (int64(len(w.found)) - findings1) + (int64(len(w.latest)) - actions1)
+	r.Lost = (r.Events - events1) + (int64(len(seen.Findings)) - findings1) + (int64(len(seen.Latest)) - actions1)
 	r.Doubled = (events - events1) + (findings - findings1) + (actions - actions1)
-	for _, n := range w.commands {
-		r.Doubled += int64(n - 1)
+	for _, c := range seen.Commands {
+		r.Doubled += int64(c.Times - 1)
 	}
-	r.Actions = len(w.commands)
-	for _, o := range w.latest {
+	r.Actions = len(seen.Commands)
+	for _, o := range seen.Latest {
 		switch o.Status {
 		case command.Verified:
 			r.ActionsVerified++
@@ -85,12 +79,12 @@ func (d *demo) count(ctx context.Context, labels []simulate.Label) (Result, erro
 			r.ActionsShadowed++
 		}
 	}
-	r.judge(w, labels, d.cfg.Threats)
+	r.judge(seen, labels, d.cfg.Threats)
 	return r, r.verdict()
 }
 
 // judge holds the findings against the labels.
-func (r *Result) judge(w *watch, labels []simulate.Label, threats []string) {
+func (r *Result) judge(seen stage.Seen, labels []simulate.Label, threats []string) {
 	explained := map[string]bool{}
 	for _, name := range threats {
 		t := Threat{Name: name}
@@ -100,14 +94,14 @@ func (r *Result) judge(w *watch, labels []simulate.Label, threats []string) {
 				continue
 			}
 			t.Injected++
-			about := w.sightings(l)
+			about := seen.About(l)
 			for _, s := range about {
 				explained[s.Finding.ID] = true
 			}
 			if len(about) > 0 {
 				t.Detected++
 			}
-			if at, ok := w.contained(about); ok {
+			if at, ok := seen.Contained(about); ok {
 				t.Contained++
 				dwell = append(dwell, at.Sub(l.Start))
 			}
@@ -115,7 +109,7 @@ func (r *Result) judge(w *watch, labels []simulate.Label, threats []string) {
 		t.DwellP50, t.DwellP99 = quantile(dwell, .5).Milliseconds(), quantile(dwell, .99).Milliseconds()
 		r.Threats = append(r.Threats, t)
 	}
-	r.FalseFindings = len(w.found) - len(explained)
+	r.FalseFindings = len(seen.Findings) - len(explained)
 }
 
 // verdict is an error that names everything that is not as it should be.
@@ -171,28 +165,3 @@ lost %d, doubled %d
 }
 
 func millis(ms int64) string { return (time.Duration(ms) * time.Millisecond).String() }
-
-// sql asks ClickHouse for one number.
-func (d *demo) sql(ctx context.Context, query string) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.app.Store.URL+"/?query="+url.QueryEscape(query), nil)
-	if err != nil {
-		return 0, err
-	}
-	password, err := os.ReadFile(d.app.Store.PasswordFile)
-	if err != nil {
-		return 0, err
-	}
-	req.SetBasicAuth(d.app.Store.User, strings.TrimSpace(string(password)))
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
-	if err := errors.Join(err, res.Body.Close()); err != nil {
-		return 0, err
-	}
-	if res.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("clickhouse answers %s: %s", res.Status, body)
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(body)), 10, 64)
-}

@@ -1,4 +1,4 @@
-package demo
+package stage
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,9 +27,17 @@ type Sighting struct {
 	Outcome command.Outcome
 }
 
-// watch reads findings from Kafka and outcomes from NATS, as an observer without
+// A Viewer is told what happens while it happens.
+type Viewer interface {
+	Say(format string, args ...any)
+	Progress(what string, done, total int64)
+	Finding(Sighting)
+	Outcome(Sighting)
+}
+
+// A Watch reads findings from Kafka and outcomes from NATS, as an observer without
 // a part in the pipeline.
-type watch struct {
+type Watch struct {
 	app    app.Config
 	client *stream.Client
 	view   Viewer
@@ -38,18 +47,18 @@ type watch struct {
 	found    map[string]Sighting // by id
 	order    []string
 	latest   map[string]command.Outcome // by action
-	commands map[string]int             // messages that command an action for the first time
+	commands map[string]Commanded
 }
 
-func newWatch(cfg app.Config, client *stream.Client, view Viewer, log *slog.Logger) *watch {
-	return &watch{app: cfg, client: client, view: view, log: log,
-		found: map[string]Sighting{}, latest: map[string]command.Outcome{}, commands: map[string]int{}}
+func newWatch(cfg app.Config, client *stream.Client, view Viewer, log *slog.Logger) *Watch {
+	return &Watch{app: cfg, client: client, view: view, log: log,
+		found: map[string]Sighting{}, latest: map[string]command.Outcome{}, commands: map[string]Commanded{}}
 }
 
 const look = 20 * time.Millisecond // between two looks
 
 // findings follows the findings topic until ctx ends.
-func (w *watch) findings(ctx context.Context) error {
+func (w *Watch) findings(ctx context.Context) error {
 	next := make([]int64, w.app.Topics.Partitions)
 	for ctx.Err() == nil {
 		for p := range next {
@@ -69,14 +78,14 @@ func (w *watch) findings(ctx context.Context) error {
 			}
 			next[p] = n
 		}
-		if sleep(ctx, look) != nil {
+		if Sleep(ctx, look) != nil {
 			return nil
 		}
 	}
 	return nil
 }
 
-func (w *watch) finding(f detect.Finding) {
+func (w *Watch) finding(f detect.Finding) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, again := w.found[f.ID]; again {
@@ -92,8 +101,8 @@ func (w *watch) finding(f detect.Finding) {
 
 // outcomes follows the ACTIONS stream until ctx ends, message by message: an
 // operator may read it, and needs no consumer for that.
-func (w *watch) outcomes(ctx context.Context) error {
-	nc, err := command.Connect(w.app.Operator.NATS, "stakeout-demo", w.log)
+func (w *Watch) outcomes(ctx context.Context) error {
+	nc, err := command.Connect(w.app.Operator.NATS, "stakeout-observer", w.log)
 	if err != nil {
 		return err
 	}
@@ -107,7 +116,7 @@ func (w *watch) outcomes(ctx context.Context) error {
 		if s == nil {
 			if s, err = js.Stream(ctx, command.Actions); err != nil {
 				s = nil // triage has not made it yet
-				if sleep(ctx, look) != nil {
+				if Sleep(ctx, look) != nil {
 					return nil
 				}
 				continue
@@ -124,7 +133,7 @@ func (w *watch) outcomes(ctx context.Context) error {
 			w.log.Debug("look at actions", "err", err)
 			fallthrough
 		default:
-			if sleep(ctx, look) != nil {
+			if Sleep(ctx, look) != nil {
 				return nil
 			}
 		}
@@ -132,13 +141,18 @@ func (w *watch) outcomes(ctx context.Context) error {
 	return nil
 }
 
-func (w *watch) message(msg *jetstream.RawStreamMsg) {
+func (w *Watch) message(msg *jetstream.RawStreamMsg) {
 	m := command.Message{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if a, err := command.ParseAction(w.app.Executor.Trust, m); err == nil {
 		if command.Attempt(m.Header) == 1 {
-			w.commands[a.ID]++
+			c := w.commands[a.ID]
+			if c.Times == 0 {
+				c.Action, c.At = a, msg.Time
+			}
+			c.Times++
+			w.commands[a.ID] = c
 		}
 		return
 	}
@@ -153,56 +167,64 @@ func (w *watch) message(msg *jetstream.RawStreamMsg) {
 	}
 }
 
-// count is the number of findings so far.
-func (w *watch) count() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.found)
+// Seen is what a [Watch] has seen up to a moment.
+type Seen struct {
+	Findings []Sighting                 // each once, in the order they came
+	Latest   map[string]command.Outcome // by action
+	Commands map[string]Commanded       // by action
 }
 
-// actions is the number of actions so far.
-func (w *watch) actions() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.latest)
+// Commanded is how an action was commanded.
+type Commanded struct {
+	Action command.Action
+	At     time.Time // when the first command stood in the stream
+	Times  int       // that it was commanded for the first time: more than once is one too many
 }
 
-// settled reports whether every attack is contained and no command is open.
-func (w *watch) settled(labels []simulate.Label) bool {
+// Seen returns a copy of what was seen so far.
+func (w *Watch) Seen() Seen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, o := range w.latest {
+	s := Seen{Latest: maps.Clone(w.latest), Commands: maps.Clone(w.commands)}
+	for _, id := range w.order {
+		s.Findings = append(s.Findings, w.found[id])
+	}
+	return s
+}
+
+// Settled reports whether every attack is contained and no command is open.
+func (s Seen) Settled(labels []simulate.Label) bool {
+	for _, o := range s.Latest {
 		if o.Status == command.Commanded || o.Status == command.Waiting {
 			return false
 		}
 	}
 	for _, l := range labels {
-		if _, contained := w.contained(w.sightings(l)); !contained {
+		if _, contained := s.Contained(s.About(l)); !contained {
 			return false
 		}
 	}
 	return true
 }
 
-// sightings returns the findings about an attack: those in its sessions, or that rest on one of its events.
-func (w *watch) sightings(l simulate.Label) (about []Sighting) {
-	for _, id := range w.order {
-		f := w.found[id].Finding
-		if slices.Contains(l.Sessions, f.Session) || slices.ContainsFunc(f.Evidence, func(e string) bool { return slices.Contains(l.Events, e) }) {
-			about = append(about, w.found[id])
+// About returns the findings about an attack: those in its sessions, or that rest on one of its events.
+func (s Seen) About(l simulate.Label) (about []Sighting) {
+	for _, f := range s.Findings {
+		if slices.Contains(l.Sessions, f.Finding.Session) || slices.ContainsFunc(f.Finding.Evidence, func(e string) bool { return slices.Contains(l.Events, e) }) {
+			about = append(about, f)
 		}
 	}
 	return about
 }
 
-// contained returns when the first token was verified to be revoked because of one of the findings.
-func (w *watch) contained(about []Sighting) (at time.Time, ok bool) {
-	for _, o := range w.latest {
+// Contained returns when the first token was verified to be revoked because of one of the findings.
+func (s Seen) Contained(about []Sighting) (at time.Time, ok bool) {
+	for _, o := range s.Latest {
 		if o.Status != command.Verified || o.Action.Kind != command.RevokeToken {
 			continue
 		}
-		for _, s := range about {
-			if t := o.Time.Time(); slices.Contains(o.Action.Findings, s.Finding.ID) && (!ok || t.Before(at)) {
+		for _, f := range about {
+			if t := o.Time.Time(); slices.Contains(o.Action.Findings, f.Finding.ID) && (!ok || t.Before(at)) {
 				at, ok = t, true
 			}
 		}
