@@ -31,6 +31,7 @@ type View struct {
 	Event   *event.Event
 	Profile *Profile
 	Session *Session // of the event; empty where the event has none
+	Peers   *Group   // of the agent; nil where nothing is known of its peers
 }
 
 // A Claim is a finding in words.

@@ -26,6 +26,13 @@ type Engine struct {
 	agents    map[string]*agent
 	changed   []*agent // since Changed last ran to its end, in order of change
 	stats     Stats
+	peers     *Peers  // nil: every agent is held against its own past alone
+	none      Session // of an event without one
+	census    *Census // nil: none is taken
+
+	limit int      // of agents
+	order []aged   // what is left of the agents as they were last put in order
+	gone  []string // forgotten since Changed last ran to its end, if they are in a changelog
 }
 
 // watching is a detector in force.
@@ -38,14 +45,17 @@ type watching struct {
 type agent struct {
 	id      string
 	changed bool
+	stored  bool // Changed has yielded it, or Restore made it
+	gone    bool // forgotten
 	profile Profile
 }
 
 // Stats count what an engine did since it was made.
 type Stats struct {
-	Judged   uint64
-	Repeated uint64 // events left out because they had been judged before
-	Findings uint64
+	Judged    uint64
+	Repeated  uint64 // events left out because they had been judged before
+	Findings  uint64
+	Forgotten uint64 // agents, to make room for others
 }
 
 // New returns an engine without profiles.
@@ -55,6 +65,36 @@ func New(r Rules) *Engine {
 		e.detectors = append(e.detectors, watching{d.Detector, d.About(), r.Budget * d.Share})
 	}
 	return e
+}
+
+// UsePeers puts peers in force for the events from now on.
+func (e *Engine) UsePeers(p *Peers) { e.peers = p }
+
+// Count lets a census see the events from now on; nil ends it.
+func (e *Engine) Count(c *Census) { e.census = c }
+
+// Evidence says in nats how far an event, not yet observed, is from how things
+// come about among the peers of its agent; 0 where peers are not in force.
+func (e *Engine) Evidence(ev *event.Event) float64 {
+	a := e.agents[ev.Agent]
+	if a == nil {
+		a = &agent{}
+	}
+	v := e.view(ev, &a.profile)
+	if v.Peers == nil {
+		return 0
+	}
+	return v.Peers.evidence(v)
+}
+
+func (e *Engine) view(ev *event.Event, p *Profile) View {
+	v := View{Event: ev, Profile: p, Session: p.find(ev.Session)}
+	if v.Session == nil {
+		e.none = Session{}
+		v.Session = &e.none
+	}
+	v.Peers = e.peers.of(v)
+	return v
 }
 
 // Stats returns the counts so far.
@@ -69,6 +109,9 @@ func (e *Engine) Agents() int { return len(e.agents) }
 func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Finding {
 	a := e.agents[ev.Agent]
 	if a == nil {
+		if e.limit > 0 {
+			e.makeRoom()
+		}
 		a = &agent{id: strings.Clone(ev.Agent)}
 		a.profile.seen.applied = -1
 		e.agents[a.id] = a
@@ -98,10 +141,7 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 const firstWealth = 24 * time.Hour
 
 func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
-	v := View{Event: ev, Profile: p, Session: p.find(ev.Session)}
-	if v.Session == nil {
-		v.Session = &Session{}
-	}
+	v := e.view(ev, p)
 	passed := elapsed(p.budgeted, ev.Time)
 	if p.budgeted == 0 {
 		passed = firstWealth
@@ -125,6 +165,9 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 			p.drifted = true
 		}
 	}
+	if e.census != nil {
+		e.census.observe(v, ev.Session != "" && v.Session.id == 0, passed)
+	}
 	p.age(passed)
 	p.learn(v, suspect, len(found) > 0)
 	p.observe(ev)
@@ -132,6 +175,14 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 		s.fired |= fired
 	}
 	return found
+}
+
+// version names the rules and peers in force.
+func (e *Engine) version() string {
+	if e.peers == nil {
+		return e.rules.Version
+	}
+	return e.rules.Version + "+" + e.peers.Version
 }
 
 func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
@@ -142,7 +193,7 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User),
 		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
 		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level,
-		Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.rules.Version,
+		Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.version(),
 	}
 	p := v.Profile
 	if f.Credential.ID == "" {
@@ -160,28 +211,43 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 	return f
 }
 
-// Changed yields the agents whose profiles changed since it last ran to its
-// end, in order of change, with their encodings, each valid until the next.
+// Changed yields the agents that were forgotten since it last ran to its end,
+// each with nil, and then those whose profiles changed, in order of change, with
+// their encodings, each valid until the next.
 func (e *Engine) Changed() iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
+		for _, id := range e.gone {
+			if !yield(id, nil) {
+				return
+			}
+		}
 		var buf []byte
 		for _, a := range e.changed {
+			if a.gone {
+				continue
+			}
 			buf = a.profile.AppendBinary(buf[:0])
 			if !yield(a.id, buf) {
 				return
 			}
 		}
 		for _, a := range e.changed {
-			a.changed = false
+			a.changed, a.stored = false, true
 		}
-		e.changed = e.changed[:0]
+		clear(e.changed) // an agent that was forgotten is to be freed
+		e.changed, e.gone = e.changed[:0], nil
 	}
 }
 
-// Restore takes in a profile as Changed yielded it. Of two encodings for one
-// agent the one that has taken in more stands.
+// Restore takes in a profile as Changed yielded it; what is nil forgets the
+// agent. Of two encodings for one agent the one that has taken in more stands.
 func (e *Engine) Restore(id string, encoded []byte) error {
-	restored := &agent{id: strings.Clone(id)}
+	e.order = nil
+	if encoded == nil {
+		delete(e.agents, id)
+		return nil
+	}
+	restored := &agent{id: strings.Clone(id), stored: true}
 	if err := restored.profile.UnmarshalBinary(encoded); err != nil {
 		return fmt.Errorf("profile of %s: %w", id, err)
 	}

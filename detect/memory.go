@@ -29,7 +29,7 @@ func (d Memory) Judge(v View) Test {
 
 func recall(v View) occasion {
 	ev := v.Event
-	if ev.Name != event.ToolCall || !ev.Effect.Changes() {
+	if !effectful(ev) {
 		return occasion{}
 	}
 	o := occasion{trial: true}

@@ -21,7 +21,12 @@ func (d Provenance) prior() Prior { return d.Prior }
 
 // Judge implements [Detector]. It asks of every effectful call whose argument
 // origins are known. Where it is not known what the user asked for, the flow alone counts.
+// Where the agent's peers are known, they are what the call is held against, and
+// the agent may be new.
 func (d Provenance) Judge(v View) Test {
+	if v.Peers != nil {
+		return Test{Rate: v.Peers.Rate, Odd: v.Peers.evidence(v) > v.Peers.Bar}
+	}
 	if !v.Profile.mature() {
 		return Test{}
 	}
@@ -30,7 +35,7 @@ func (d Provenance) Judge(v View) Test {
 
 func flow(v View) occasion {
 	ev := v.Event
-	if ev.Name != event.ToolCall || !ev.Effect.Changes() || len(ev.ArgOrigins) == 0 {
+	if !effectful(ev) || len(ev.ArgOrigins) == 0 {
 		return occasion{}
 	}
 	o := occasion{trial: true}
@@ -58,6 +63,9 @@ func untrusted(v View) (arg, source string) {
 
 // Explain implements [Detector].
 func (d Provenance) Explain(v View) Claim {
+	if v.Peers != nil {
+		return d.unlikePeers(v)
+	}
 	ev, n := v.Event, &v.Profile.flows
 	arg, source := untrusted(v)
 	from := "untrusted content"
@@ -72,6 +80,36 @@ func (d Provenance) Explain(v View) Claim {
 		Reason:   fmt.Sprintf("%s called %s with %s taken from %s", ev.Agent, ev.Tool, arg, from),
 		Observed: fmt.Sprintf("%s -> %s.%s, effect %s; %s", from, ev.Tool, arg, ev.Effect, wish),
 		Baseline: fmt.Sprintf("in %d effectful calls, %.1f unasked ones by a new way; %d ways known", n.trials, n.surprises, n.known()),
+	}
+	if !v.Session.tainted.empty() {
+		c.Evidence = []string{v.Session.tainted.String()}
+	}
+	return c
+}
+
+// unlikePeers explains a call that no call of the agent's peers comes near.
+func (d Provenance) unlikePeers(v View) Claim {
+	ev, g := v.Event, v.Peers
+	used := g.Tools[hash(ev.Tool)].or()
+	wish := "what the user asked for is not known"
+	switch asked, known := v.Session.asked(ev.Effect); {
+	case known && asked:
+		wish = fmt.Sprintf("the user asked for effect %s", ev.Effect)
+	case known:
+		wish = fmt.Sprintf("the user did not ask for effect %s", ev.Effect)
+	}
+	origins := make([]string, 0, len(ev.ArgOrigins))
+	for _, m := range ev.ArgOrigins {
+		origin := string(m.Value)
+		if source, ok := ev.ArgSources.Lookup(m.Key); ok {
+			origin += " (" + source + ")"
+		}
+		origins = append(origins, m.Key+" from "+origin)
+	}
+	c := Claim{
+		Reason:   fmt.Sprintf("%s called %s in a way its peers do not", ev.Agent, ev.Tool),
+		Observed: fmt.Sprintf("%s, effect %s: %s; %s; %.1f nats of surprise", ev.Tool, ev.Effect, list(origins), wish, g.evidence(v)),
+		Baseline: fmt.Sprintf("of %.0f effectful calls of its peers in %.0f sessions, %.0f by this tool, %.0f of them unasked; at most %.1f nats", g.Calls, g.Sessions, used.All, used.Special, g.Bar),
 	}
 	if !v.Session.tainted.empty() {
 		c.Evidence = []string{v.Session.tainted.String()}
