@@ -137,6 +137,10 @@ func (t *Triage) Run(ctx context.Context) error {
 		t.sweep(ctx)
 		return nil
 	})
+	g.Go(func() error {
+		t.beat(ctx, b)
+		return nil
+	})
 	return g.Wait()
 }
 

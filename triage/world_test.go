@@ -3,6 +3,7 @@ package triage
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -309,7 +310,12 @@ func (w *world) posture(agent string) command.Posture {
 	w.Helper()
 	kv, err := w.js(local.GatewayRole).KeyValue(context.Background(), command.PostureBucket)
 	w.must(err)
-	p, _, err := load[command.Posture](context.Background(), bucket{kv, 2 * time.Second}, command.Token(agent))
+	e, err := kv.Get(context.Background(), command.Token(agent))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return command.Posture{}
+	}
+	w.must(err)
+	p, err := command.OpenPosture(w.trust(), e.Key(), e.Value())
 	w.must(err)
 	return p
 }

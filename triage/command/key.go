@@ -104,6 +104,12 @@ func (k Keyring) Validate() error {
 	return errors.Join(errs...)
 }
 
+// With returns k with one more key that is trusted to command.
+func (k Keyring) With(triage string) Keyring {
+	k.Triage = append(slices.Clone(k.Triage), triage)
+	return k
+}
+
 // trusts reports whether key may speak as role r.
 func (k Keyring) trusts(r Role, key string) bool {
 	switch r {
