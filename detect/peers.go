@@ -21,6 +21,7 @@ type Peers struct {
 type Group struct {
 	Sessions float64             `json:"sessions"`
 	Calls    float64             `json:"calls"` // effectful ones
+	Told     float64             `json:"told"`  // calls in sessions of which it is known what the user asked for
 	Days     float64             `json:"days"`  // of agents
 	Tools    map[uint64]*Usage   `json:"tools"` // by tool: calls, and those nobody asked for
 	Args     map[uint64]*Usage   `json:"args"`  // by tool and argument: values, and untrusted ones
@@ -78,7 +79,7 @@ func (g *Group) evidence(v View) float64 {
 	tool := hash(ev.Tool)
 	used := g.Tools[tool].or()
 	sum := surprise(used.All, g.Calls+1) / 2
-	if asked, known := v.Session.asked(ev.Effect); known && !asked {
+	if g.unasked(v) {
 		sum += surprise(used.Special, g.Sessions+1)/2 + surprise(used.Special, used.All+1)
 	}
 	flow, grounded, fresh := 0.0, false, false
@@ -103,6 +104,13 @@ func (g *Group) evidence(v View) float64 {
 		novel++
 	}
 	return float64(float64((sum+flow)*weight) * novel)
+}
+
+// unasked reports whether nobody asked for the effect of a call. Where a group's
+// shippers mostly tell what users ask for, silence means that he asked for no effect.
+func (g *Group) unasked(v View) bool {
+	asked, known := v.Session.asked(v.Event.Effect)
+	return !asked && (known || g.Told > g.Calls/2)
 }
 
 // fresh reports whether an argument has a value that the group never gave it.
@@ -164,8 +172,10 @@ func (c *Census) observe(v View, begun bool, passed time.Duration) {
 	}
 	g.seen = append(g.seen, g.evidence(v))
 	g.Calls++
-	asked, known := v.Session.asked(ev.Effect)
-	count(g.Tools, hash(ev.Tool), known && !asked)
+	count(g.Tools, hash(ev.Tool), g.unasked(v))
+	if _, known := v.Session.asked(ev.Effect); known {
+		g.Told++
+	}
 	for _, m := range ev.ArgOrigins {
 		count(g.Args, hash(ev.Tool, m.Key), m.Value == event.FromUntrusted)
 		source, _ := ev.ArgSources.Lookup(m.Key)

@@ -1,0 +1,225 @@
+package backtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+)
+
+// Report is what came of a backtest.
+type Report struct {
+	Events        int64   `json:"events"`
+	Rejected      int64   `json:"rejected"` // lines that are no events
+	Agents        int     `json:"agents"`
+	Sessions      int     `json:"sessions"`
+	AgentDays     float64 `json:"agent_days"` // from each agent's first event to its last
+	Budget        float64 `json:"budget"`
+	Findings      int     `json:"findings"`
+	False         int     `json:"false_findings"` // in benign sessions, and in sessions without a label
+	FalsePerDay   float64 `json:"false_per_agent_day"`
+	Realised      float64 `json:"realised_over_budget"`
+	Seconds       float64 `json:"seconds"`
+	EventsPerSec  float64 `json:"events_per_second"`
+	BytesPerAgent float64 `json:"bytes_per_agent"`
+
+	Classes   map[string]Class      `json:"classes"` // of the sessions after the warm-up
+	Folds     map[string]Fold       `json:"folds"`
+	Detectors map[string]ByDetector `json:"detectors"`
+	DelayP50  float64               `json:"delay_p50_s"` // from the start of an attacked session to its first finding
+	DelayP99  float64               `json:"delay_p99_s"`
+}
+
+// Class counts the sessions of one class.
+type Class struct {
+	Sessions int `json:"sessions"`
+	Alerted  int `json:"alerted"`
+}
+
+// Fold is one half of the evaluation. The curve is over successful attacks
+// against benign sessions, each with the largest evidence in it for its score.
+type Fold struct {
+	Classes map[string]Class
+	AUC     float64
+	TPR     map[string]float64 // by the rate of false positives
+}
+
+// MarshalJSON puts the classes beside the curve.
+func (f Fold) MarshalJSON() ([]byte, error) {
+	all := map[string]any{"auc": f.AUC, "tpr_at_fpr": f.TPR}
+	for name, c := range f.Classes {
+		all[name] = c
+	}
+	return json.Marshal(all)
+}
+
+// ByDetector counts the findings of one detector.
+type ByDetector struct {
+	Findings int `json:"findings"`
+	True     int `json:"true"` // in sessions with a successful attack
+	False    int `json:"false"`
+}
+
+const (
+	benign  = "benign"
+	success = "attack_success"
+)
+
+// rates of false positives at which the curve is read.
+var rates = []float64{0.01, 0.05, 0.10}
+
+func (r *run) report(labels map[string]Label, seconds float64) Report {
+	rep := Report{Events: r.events, Rejected: r.rejected, Agents: len(r.span), Sessions: len(r.sessions), Budget: r.cfg.Rules.Budget,
+		Findings: len(r.found), Seconds: seconds, EventsPerSec: float64(r.events) / seconds,
+		Classes: map[string]Class{}, Folds: map[string]Fold{}, Detectors: map[string]ByDetector{}}
+	for _, span := range r.span {
+		rep.AgentDays += span.last.Sub(span.first).Hours() / 24
+	}
+	class := func(id string) string {
+		if l, ok := labels[id]; ok {
+			return l.Class
+		}
+		return benign
+	}
+	for _, f := range r.found {
+		d := rep.Detectors[f.Detector]
+		d.Findings++
+		switch class(f.Session) {
+		case success:
+			d.True++
+		case benign:
+			d.False++
+			rep.False++
+		}
+		rep.Detectors[f.Detector] = d
+	}
+	rep.FalsePerDay = float64(rep.False) / math.Max(rep.AgentDays, 1e-9)
+	rep.Realised = rep.FalsePerDay / rep.Budget
+
+	scores := map[string]map[string][]float64{}
+	var delays []float64
+	for id, s := range r.sessions {
+		l, labelled := labels[id]
+		if r.warmup(l, s) {
+			continue
+		}
+		c := class(id)
+		rep.Classes[c] = rep.Classes[c].plus(s)
+		if c == success && s.alerted {
+			delays = append(delays, s.delay.Seconds())
+		}
+		if !labelled || l.Fold == nil {
+			continue
+		}
+		name := l.fold()
+		if _, ok := rep.Folds[name]; !ok {
+			rep.Folds[name] = Fold{Classes: map[string]Class{}, TPR: map[string]float64{}}
+			scores[name] = map[string][]float64{}
+		}
+		rep.Folds[name].Classes[c] = rep.Folds[name].Classes[c].plus(s)
+		scores[name][c] = append(scores[name][c], s.evidence)
+	}
+	for name, f := range rep.Folds {
+		good, bad := scores[name][benign], scores[name][success]
+		slices.Sort(good)
+		f.AUC = auc(good, bad)
+		for _, q := range rates {
+			f.TPR[strconv.FormatFloat(q, 'f', 2, 64)] = tpr(good, bad, q)
+		}
+		rep.Folds[name] = f
+	}
+	slices.Sort(delays)
+	rep.DelayP50, rep.DelayP99 = at(delays, .5), at(delays, .99)
+	rep.BytesPerAgent = r.memory()
+	return rep
+}
+
+// warmup reports whether a session belongs to the time that was learned from.
+func (r *run) warmup(l Label, s *session) bool {
+	if l.Phase != "" {
+		return l.Phase == "warmup"
+	}
+	return s.first.Time().Before(r.cfg.WarmupUntil)
+}
+
+func (c Class) plus(s *session) Class {
+	c.Sessions++
+	if s.alerted {
+		c.Alerted++
+	}
+	return c
+}
+
+// auc is the chance that a bad session scores above a good one, ties counting
+// half; 0 where there are none of either. good is sorted.
+func auc(good, bad []float64) float64 {
+	if len(good) == 0 || len(bad) == 0 {
+		return 0
+	}
+	sum := 0.0
+	for _, v := range bad {
+		below, _ := slices.BinarySearch(good, v)
+		above, _ := slices.BinarySearchFunc(good, v, func(g, v float64) int {
+			if g <= v {
+				return -1
+			}
+			return 1
+		})
+		sum += float64(below) + float64(above-below)/2
+	}
+	return sum / float64(len(good)) / float64(len(bad))
+}
+
+// tpr is the share of bad sessions above the lowest score that at most a share q of the good ones exceed.
+func tpr(good, bad []float64, q float64) float64 {
+	if len(good) == 0 || len(bad) == 0 {
+		return 0
+	}
+	bar := good[max(int(math.Ceil(float64(len(good))*(1-q)))-1, 0)]
+	n := 0
+	for _, v := range bad {
+		if v > bar {
+			n++
+		}
+	}
+	return float64(n) / float64(len(bad))
+}
+
+// at is a quantile of sorted values; 0 of none.
+func at(v []float64, q float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	return v[min(int(q*float64(len(v))), len(v)-1)]
+}
+
+// Print writes the report for people.
+func (r Report) Print(out io.Writer) error {
+	fmt.Fprintf(out, "%d events of %d agents in %d sessions, %.1f agent-days, in %s: %.0f events/s, %.0f bytes per agent\n",
+		r.Events, r.Agents, r.Sessions, r.AgentDays, time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond), r.EventsPerSec, r.BytesPerAgent)
+	if r.Rejected > 0 {
+		fmt.Fprintf(out, "%d lines are no events\n", r.Rejected)
+	}
+	fmt.Fprintf(out, "%d findings, %d false: %.4f per agent-day, %.2f of the budget of %g\n\n", r.Findings, r.False, r.FalsePerDay, r.Realised, r.Budget)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "detector\tfindings\ttrue\tfalse\t")
+	for _, name := range slices.Sorted(maps.Keys(r.Detectors)) {
+		d := r.Detectors[name]
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", name, d.Findings, d.True, d.False)
+	}
+	fmt.Fprintln(w, "\t\t\t\t\nclass\tsessions\talerted\t\t")
+	for _, name := range slices.Sorted(maps.Keys(r.Classes)) {
+		c := r.Classes[name]
+		fmt.Fprintf(w, "%s\t%d\t%d\t\t\n", name, c.Sessions, c.Alerted)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Folds)) {
+		f := r.Folds[name]
+		fmt.Fprintf(w, "\t\t\t\t\n%s\tAUC %.3f\tTPR at 1%% %.2f\tat 5%% %.2f\tat 10%% %.2f\n", name, f.AUC, f.TPR["0.01"], f.TPR["0.05"], f.TPR["0.10"])
+	}
+	return w.Flush()
+}
