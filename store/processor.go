@@ -2,9 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/stakeout-project/stakeout/ingest/stream"
 )
+
+// errNoRow says of a record that it is nothing to store, and no mistake.
+var errNoRow = errors.New("is no row")
 
 // processor stores the records of one partition.
 type processor[T any] struct {
@@ -23,6 +27,9 @@ func (p *processor[T]) Process(ctx context.Context, batch []stream.Record) error
 		r := &batch[i]
 		src := position{r.Topic, r.Partition, r.Offset}
 		row, size, err := p.decode(r)
+		if errors.Is(err, errNoRow) {
+			continue
+		}
 		if err != nil {
 			p.s.refuse(Refused{Table: p.w.t.name, Topic: src.topic, Partition: src.partition, Offset: src.offset, Err: err})
 			continue

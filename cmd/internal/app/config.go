@@ -25,6 +25,7 @@ type Config struct {
 	Topics   Topics              `koanf:"topics"`
 	Groups   Groups              `koanf:"groups"`
 	Rules    Rules               `koanf:"rules"`
+	Detect   Detection           `koanf:"detect"`
 	Triage   triage.Config       `koanf:"triage"`
 	Store    store.Config        `koanf:"store"`
 	Actions  Actions             `koanf:"actions"`
@@ -90,6 +91,21 @@ type Rules struct {
 	Response  string `koanf:"response"`
 }
 
+// Detection bounds what the detect role holds in memory.
+type Detection struct {
+	// MaxAgents is how many profiles a partition keeps, of some 2 KB each. Beyond
+	// it the agent seen longest ago is forgotten and learns anew when it comes back.
+	MaxAgents int `koanf:"max_agents"`
+}
+
+// Validate refuses a bound that nothing fits in.
+func (d Detection) Validate() error {
+	if d.MaxAgents < 1 {
+		return fmt.Errorf("max_agents: is %d, want 1 or more", d.MaxAgents)
+	}
+	return nil
+}
+
 // DefaultConfig is a pipeline on this machine.
 func DefaultConfig() Config {
 	return Config{
@@ -99,6 +115,7 @@ func DefaultConfig() Config {
 		Kafka:    stream.DefaultConfig(),
 		Topics:   DefaultTopics(),
 		Groups:   Groups{Ingest: "stakeout-ingest", Detect: "stakeout-detect", Store: "stakeout-store"},
+		Detect:   Detection{MaxAgents: 250_000},
 		Triage:   triage.DefaultConfig(),
 		Store:    store.DefaultConfig(),
 		Actions:  Actions{NATS: command.DefaultNATSConfig()},
@@ -124,7 +141,7 @@ func (c Config) Validate() error {
 		err error
 	}{
 		{"log", c.Log.Validate()}, {"http", c.HTTP.Validate()}, {"up", c.Up.Validate()}, {"kafka", c.Kafka.Validate()},
-		{"topics", c.Topics.Validate()},
+		{"topics", c.Topics.Validate()}, {"detect", c.Detect.Validate()},
 	} {
 		errs = append(errs, prefixed(part.key, part.err)...)
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,6 +26,9 @@ type detection struct {
 	client  *stream.Client
 	log     *slog.Logger
 	metrics *detectionMetrics
+	limit   int // of profiles in a partition
+
+	decode func(*event.Decoder, []byte, *event.Event) error
 }
 
 // watch is the work on one partition of events.
@@ -31,22 +36,34 @@ type watch struct {
 	*detection
 	partition int
 	engine    *detect.Engine
-	counted   detect.Stats // of the engine, as far as the metrics know
-	out       *stream.Producer
+	counted   detect.Stats     // of the engine, as far as the metrics know
+	out       *stream.Producer // of findings and rejects
+	changelog *stream.Producer // of profiles: the one of its name
 	decoder   event.Decoder
 	event     event.Event
 	source    event.Source
 	unsent    bool
 }
 
-// open takes over a partition: it reads the changelog of its profiles to the end.
-func (d *detection) open(ctx context.Context, p stream.Owned) (stream.Processor, error) {
-	out, err := d.client.NewProducer(ctx)
-	if err != nil {
+// open takes over a partition. Its first record in the changelog of the
+// profiles, a tombstone of no agent, shuts out every earlier owner; then it
+// reads the changelog to the end, to which nobody else can add any more.
+func (d *detection) open(ctx context.Context, p stream.Owned) (_ stream.Processor, err error) {
+	started := time.Now()
+	w := &watch{detection: d, partition: p.Partition, engine: detect.New(d.rules)}
+	w.engine.SetLimit(d.limit)
+	if w.out, err = d.client.NewProducer(ctx); err != nil {
 		return nil, fmt.Errorf("open partition %d of %s: %w", p.Partition, p.Topic, err)
 	}
-	w := &watch{detection: d, partition: p.Partition, engine: detect.New(d.rules), out: out}
-	_, err = d.client.ReadPartition(ctx, d.topics.Profiles, p.Partition, 0, func(r *stream.Record) error {
+	name := fmt.Sprintf("stakeout-detect-%s-%d", d.topics.Profiles, p.Partition)
+	if w.changelog, err = d.client.NewFencedProducer(ctx, name); err != nil {
+		return nil, fmt.Errorf("take over the profiles of partition %d: %w", p.Partition, err)
+	}
+	w.changelog.Append(d.topics.Profiles, p.Partition, []byte{}, nil)
+	if err := w.changelog.Flush(ctx); err != nil {
+		return nil, fmt.Errorf("take over the profiles of partition %d: %w", p.Partition, err)
+	}
+	_, err = d.client.ReadPartition(ctx, d.topics.Profiles, p.Partition, -1, func(r *stream.Record) error {
 		if err := w.engine.Restore(string(r.Key), r.Value); err != nil {
 			// The agent learns anew: late, but in a clear state.
 			d.metrics.unreadable.Inc()
@@ -57,7 +74,10 @@ func (d *detection) open(ctx context.Context, p stream.Owned) (stream.Processor,
 	if err != nil {
 		return nil, fmt.Errorf("restore the profiles of partition %d: %w", p.Partition, err)
 	}
-	d.log.Debug("profiles restored", "partition", p.Partition, "agents", w.engine.Agents(), "next", p.Next)
+	took := time.Since(started)
+	d.metrics.restore.Observe(took.Seconds())
+	d.metrics.agents.WithLabelValues(strconv.Itoa(p.Partition)).Set(float64(w.engine.Agents()))
+	d.log.Info("profiles restored", "partition", p.Partition, "agents", w.engine.Agents(), "next", p.Next, "took", took.Round(time.Millisecond))
 	return w, nil
 }
 
@@ -80,18 +100,20 @@ func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
 	stats := w.engine.Stats()
 	w.metrics.judged.Add(float64(stats.Judged - w.counted.Judged))
 	w.metrics.repeated.Add(float64(stats.Repeated - w.counted.Repeated))
-	w.metrics.agents.WithLabelValues(fmt.Sprint(w.partition)).Set(float64(w.engine.Agents()))
+	w.metrics.forgotten.Add(float64(stats.Forgotten - w.counted.Forgotten))
+	w.metrics.agents.WithLabelValues(strconv.Itoa(w.partition)).Set(float64(w.engine.Agents()))
 	w.counted = stats
 	return nil
 }
 
 // Checkpoint implements [stream.Processor]: the findings are out already, now
-// the profiles that changed, each with the offset it has applied.
+// the profiles that changed, each with the offset it has applied. An agent that
+// was forgotten leaves a tombstone.
 func (w *watch) Checkpoint(ctx context.Context) error {
 	for agent, profile := range w.engine.Changed() {
-		w.out.Append(w.topics.Profiles, w.partition, []byte(agent), profile)
+		w.changelog.Append(w.topics.Profiles, w.partition, []byte(agent), profile)
 	}
-	if err := w.out.Flush(ctx); err != nil {
+	if err := w.changelog.Flush(ctx); err != nil {
 		return fmt.Errorf("send profiles: %w", err)
 	}
 	return nil
@@ -99,7 +121,7 @@ func (w *watch) Checkpoint(ctx context.Context) error {
 
 // Close implements io.Closer: what is told of the partition is no longer ours to tell.
 func (w *watch) Close() error {
-	w.metrics.agents.DeleteLabelValues(fmt.Sprint(w.partition))
+	w.metrics.agents.DeleteLabelValues(strconv.Itoa(w.partition))
 	return nil
 }
 
@@ -111,7 +133,7 @@ func (w *watch) observe(r *stream.Record) (err error) {
 			err = &panicError{p, debug.Stack()}
 		}
 	}()
-	if err := w.decoder.Decode(r.Value, &w.event); err != nil {
+	if err := w.decode(&w.decoder, r.Value, &w.event); err != nil {
 		return err
 	}
 	src := event.Source{}
@@ -162,9 +184,10 @@ func (w *watch) reject(r *stream.Record, cause error) error {
 }
 
 type detectionMetrics struct {
-	judged, repeated, rejected, unreadable prometheus.Counter
-	findings                               *prometheus.CounterVec
-	agents                                 *prometheus.GaugeVec
+	judged, repeated, rejected, unreadable, forgotten prometheus.Counter
+	findings                                          *prometheus.CounterVec
+	agents                                            *prometheus.GaugeVec
+	restore                                           prometheus.Histogram
 }
 
 func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detectionMetrics, error) {
@@ -176,14 +199,17 @@ func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detect
 		repeated:   counter("repeats_total", "Events left out because they had been judged before."),
 		rejected:   counter("rejects_total", "Records that could not be judged and went to the rejects."),
 		unreadable: counter("unreadable_profiles_total", "Profiles that could not be read; their agents learn anew."),
-		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_detect_findings_total", Help: "Findings by detector."}, []string{"detector"}),
-		agents:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stakeout_detect_agents", Help: "Agents with a profile, by partition of the events."}, []string{"partition"}),
+		forgotten:  counter("forgotten_agents_total", "Agents whose profile was dropped to make room: a partition holds detect.max_agents."),
+		restore: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "stakeout_detect_restore_seconds",
+			Help: "How long a new owner of a partition takes until it has read all profiles.", Buckets: []float64{.01, .03, .1, .3, 1, 3, 10, 30, 100}}),
+		findings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_detect_findings_total", Help: "Findings by detector."}, []string{"detector"}),
+		agents:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stakeout_detect_agents", Help: "Agents with a profile, by partition of the events."}, []string{"partition"}),
 	}
 	for _, d := range rules.Detectors { // what first appears as 1 is no increase to Prometheus
 		m.findings.WithLabelValues(d.Detector.About().Name)
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.findings, m.agents} {
+	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.forgotten, m.findings, m.agents, m.restore} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stakeout-project/stakeout/ingest"
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/rules"
 	"github.com/stakeout-project/stakeout/store"
@@ -131,7 +132,8 @@ func (p *process) detect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	d := &detection{topics: p.cfg.Topics, rules: rules, client: p.client, log: p.log, metrics: metrics}
+	d := &detection{topics: p.cfg.Topics, rules: rules, client: p.client, log: p.log, metrics: metrics,
+		limit: p.cfg.Detect.MaxAgents, decode: (*event.Decoder).Decode}
 	return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, d.open)
 }
 

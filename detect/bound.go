@@ -1,0 +1,55 @@
+package detect
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// SetLimit bounds how many profiles the engine holds, 0 meaning any number. A
+// new agent beyond the limit takes the place of the one whose last event lies
+// furthest back in the log, whatever its time: which one that is follows from
+// the log alone, so a replay forgets the same agents. An agent that was
+// forgotten and comes back learns anew.
+func (e *Engine) SetLimit(agents int) { e.limit = agents }
+
+// aged is an agent and its last event as they were when the agents were put in order.
+type aged struct {
+	*agent
+	applied int64
+}
+
+// makeRoom forgets agents until there is room for one more.
+func (e *Engine) makeRoom() {
+	for len(e.agents) >= e.limit {
+		a := e.oldest()
+		delete(e.agents, a.id)
+		a.gone = true
+		if a.stored {
+			e.gone = append(e.gone, a.id)
+		}
+		e.stats.Forgotten++
+	}
+}
+
+// oldest returns the agent whose last event lies furthest back. An agent that
+// had an event since all were put in order is younger than the rest of that
+// order; so known agents cost nothing, and each sorting is paid for by as many
+// events as there are agents in it.
+func (e *Engine) oldest() *agent {
+	for {
+		for len(e.order) > 0 {
+			first := e.order[0]
+			e.order = e.order[1:]
+			if !first.gone && first.profile.seen.applied == first.applied {
+				return first.agent
+			}
+		}
+		for _, a := range e.agents {
+			e.order = append(e.order, aged{a, a.profile.seen.applied})
+		}
+		slices.SortFunc(e.order, func(a, b aged) int {
+			return cmp.Or(cmp.Compare(a.applied, b.applied), strings.Compare(a.id, b.id))
+		})
+	}
+}
