@@ -172,12 +172,11 @@ func (o *owner) fetch(ctx context.Context, r *reader) (fetched, error) {
 			o.c.recovered(o.fetching())
 			return f, nil
 		}
+		o.c.trouble(o.fetching(), err)
 		if errors.Is(err, kafka.OffsetOutOfRange) {
 			if err := r.reset(ctx); err != nil {
 				return fetched{}, err
 			}
-		} else {
-			o.c.trouble(o.fetching(), err)
 		}
 		if b.wait(ctx) != nil {
 			return fetched{}, nil
