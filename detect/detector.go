@@ -32,6 +32,9 @@ type View struct {
 	Profile *Profile
 	Session *Session // of the event; empty where the event has none
 	Peers   *Group   // of the agent; nil where nothing is known of its peers
+
+	Surprise float64 // of the event to the peers, in nats
+	Evidence float64 // of the session against the peers, this event included, in nats
 }
 
 // A Claim is a finding in words.

@@ -117,7 +117,7 @@ func (h *Histogram) code(c *coder) {
 func (n *Novelty) code(c *coder) {
 	c.u32(&n.trials)
 	c.f32(&n.surprises)
-	c.time(&n.learned)
+	c.u32(&n.learned)
 	for i := range n.items {
 		if c.slot(n.items[i] != 0) {
 			c.u32(&n.items[i])
@@ -136,14 +136,17 @@ func (s *Session) code(c *coder) {
 	c.text(&s.credential)
 	c.text(&s.tainted)
 	c.text(&s.recalled)
-	c.u64(&s.poison)
+	c.u32(&s.poison)
+	for i := range s.surprises {
+		c.f32(&s.surprises[i])
+	}
 }
 
 func (m *poisonedRecord) code(c *coder) {
 	if !c.slot(m.record != 0) {
 		return
 	}
-	c.u64(&m.record)
+	c.u32(&m.record)
 	c.u64(&m.session)
 	c.text(&m.written)
 }

@@ -8,6 +8,7 @@
 package detect
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -73,8 +74,9 @@ func (e *Engine) UsePeers(p *Peers) { e.peers = p }
 // Count lets a census see the events from now on; nil ends it.
 func (e *Engine) Count(c *Census) { e.census = c }
 
-// Evidence says in nats how far an event, not yet observed, is from how things
-// come about among the peers of its agent; 0 where peers are not in force.
+// Evidence says in nats how far the session of an event, not yet observed, is then
+// from how things come about among the peers of its agent: the largest surprise in
+// it and half of the next two. It is 0 where peers are not in force.
 func (e *Engine) Evidence(ev *event.Event) float64 {
 	a := e.agents[ev.Agent]
 	if a == nil {
@@ -84,7 +86,7 @@ func (e *Engine) Evidence(ev *event.Event) float64 {
 	if v.Peers == nil {
 		return 0
 	}
-	return v.Peers.evidence(v)
+	return v.Evidence
 }
 
 func (e *Engine) view(ev *event.Event, p *Profile) View {
@@ -94,6 +96,11 @@ func (e *Engine) view(ev *event.Event, p *Profile) View {
 		v.Session = &e.none
 	}
 	v.Peers = e.peers.of(v)
+	if g := cmp.Or(v.Peers, e.census.of(v)); g != nil {
+		v.Surprise = g.surprise(v)
+		top := v.Session.with(v.Surprise)
+		v.Evidence = float64(top[0]) + float64(top[1]+top[2])/2
+	}
 	return v
 }
 
@@ -173,6 +180,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	p.observe(ev)
 	if s := p.find(ev.Session); s != nil {
 		s.fired |= fired
+		s.surprises = s.with(v.Surprise)
 	}
 	return found
 }

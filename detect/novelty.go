@@ -19,7 +19,7 @@ const noveltySlots = 16
 type Novelty struct {
 	trials    uint32  // occasions to surprise
 	surprises float32 // since the agent is mature
-	learned   event.Timestamp
+	learned   uint32  // hour, since 1970, in which an item was last learned without having been reported
 	items     [noveltySlots]uint32
 }
 
@@ -45,18 +45,18 @@ func (n *Novelty) test(o occasion, prior Prior, days float32) Test {
 	return Test{Rate: (float64(n.surprises) + prior.A) / (float64(days) + prior.B), Odd: o.odd}
 }
 
-const (
-	learnPace = time.Hour // between two new items that are learned without having been reported
-	// benignOdds is how much a surprise counts that was reported: the chance, as
-	// long as nobody has looked, that it was the agent's own way. Counted in
-	// full, one attack would hide the next; not counted, an agent that likes
-	// new things would never be believed.
-	benignOdds = 0.1
-)
+// benignOdds is how much a surprise counts that was reported: the chance, as long
+// as nobody has looked, that it was the agent's own way. Counted in full, one
+// attack would hide the next; not counted, an agent that likes new things would
+// never be believed.
+const benignOdds = 0.1
+
+// hourOf is the hour of a time, since 1970.
+func hourOf(t event.Timestamp) uint32 { return uint32(max(int64(t)/int64(time.Hour), 0)) }
 
 // learn takes an occasion in. An item that was reported is known from then on,
 // so that it is reported once; one that passed for want of budget is learned at
-// most once an hour, so that a flood of new things cannot make them all normal.
+// most once in an hour, so that a flood of new things cannot make them all normal.
 // While the agent itself is new, everything is: items are learned, none counts.
 func (n *Novelty) learn(o occasion, at event.Timestamp, mature, reported bool) {
 	if !o.trial {
@@ -70,9 +70,9 @@ func (n *Novelty) learn(o occasion, at event.Timestamp, mature, reported bool) {
 	case reported:
 		n.surprises += benignOdds
 		n.remember(o.item)
-	case at.Sub(n.learned) >= learnPace:
+	case hourOf(at) > n.learned:
 		n.surprises++
-		n.learned = at
+		n.learned = hourOf(at)
 		n.remember(o.item)
 	}
 }

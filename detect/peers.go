@@ -14,7 +14,7 @@ import (
 // replay. It is safe for concurrent use.
 type Peers struct {
 	Version string            `json:"version"` // names it in the findings made under it
-	Groups  map[string]*Group `json:"groups"`  // by role and tenant; see groupOf
+	Groups  map[string]*Group `json:"groups"`  // by role and tenant; see nameOf
 }
 
 // A Group is one peer group's part of [Peers].
@@ -30,7 +30,7 @@ type Group struct {
 	Bar      float64             `json:"bar"`  // evidence that a call must exceed to be odd
 	Rate     float64             `json:"rate"` // of odd calls per agent-day
 
-	seen []float64 // evidence of the calls of the census, each before it was learned
+	seen []float64 // evidence at the calls of the census, each before it was learned
 }
 
 // Usage counts a thing and how often it was of a special kind.
@@ -39,14 +39,16 @@ type Usage struct {
 	Special float64 `json:"special"`
 }
 
-// groupOf names the peer group of an agent.
-func groupOf(role, tenant string) string { return role + "\x00" + tenant }
-
 // of returns the group of the agent that v looks at, nil where nothing is known of it.
 func (p *Peers) of(v View) *Group {
 	if p == nil {
 		return nil
 	}
+	return p.Groups[nameOf(v)]
+}
+
+// nameOf names the peer group of the agent that v looks at: its role and tenant.
+func nameOf(v View) string {
 	role, tenant := v.Event.Role, v.Event.Tenant
 	if role == "" {
 		role = v.Profile.role.String()
@@ -54,15 +56,15 @@ func (p *Peers) of(v View) *Group {
 	if tenant == "" {
 		tenant = v.Profile.tenant.String()
 	}
-	return p.Groups[groupOf(role, tenant)]
+	return role + "\x00" + tenant
 }
 
-// evidence says in nats how far an effectful call is from how the group's calls
+// surprise says in nats how far an effectful call is from how the group's calls
 // come about; 0 for other events. It is the surprise that nobody asked for the
 // effect, that a value came this way, that it is untrusted, and that this tool is
 // used at all,
 //
-//	(u/2 + u_t + flow + taint + tool/2) (0.3 + g) (0.5 + n)
+//	(u/2 + u_t/2 + flow + taint/2 + tool/2) (0.5 + g) (1 + n)
 //
 // with u = -ln((m_t + 1/2)/(S + 1)) and u_t = -ln((m_t + 1/2)/(n_t + 1)) where the
 // effect was not asked for (m_t such calls of n_t of tool t, in S sessions), flow
@@ -71,35 +73,35 @@ func (p *Peers) of(v View) *Group {
 // g is 1 where no argument is in the user's own words, n is 1 where an untrusted
 // value is new to the group. The weights are round numbers, chosen on real traces;
 // the scale does not matter, because the bar is set from the group's own calls.
-func (g *Group) evidence(v View) float64 {
+func (g *Group) surprise(v View) float64 {
 	ev := v.Event
 	if !effectful(ev) {
 		return 0
 	}
 	tool := hash(ev.Tool)
 	used := g.Tools[tool].or()
-	sum := surprise(used.All, g.Calls+1) / 2
+	sum := info(used.All, g.Calls+1) / 2
 	if g.unasked(v) {
-		sum += surprise(used.Special, g.Sessions+1)/2 + surprise(used.Special, used.All+1)
+		sum += (info(used.Special, g.Sessions+1) + info(used.Special, used.All+1)) / 2
 	}
 	flow, grounded, fresh := 0.0, false, false
 	for _, m := range ev.ArgOrigins {
 		arg := g.Args[hash(ev.Tool, m.Key)].or()
 		source, _ := ev.ArgSources.Lookup(m.Key)
-		flow = math.Max(flow, surprise(g.Flows[hash(string(m.Value), source, ev.Tool, m.Key)], arg.All+5))
+		flow = math.Max(flow, info(g.Flows[hash(string(m.Value), source, ev.Tool, m.Key)], arg.All+5))
 		switch m.Value {
 		case event.FromUser:
 			grounded = true
 		case event.FromUntrusted:
-			sum += surprise(arg.Special, arg.All+1)
+			sum += info(arg.Special, arg.All+1) / 2
 			fresh = fresh || g.fresh(ev, m.Key)
 		}
 	}
-	weight := 0.3
+	weight := 0.5
 	if !grounded {
 		weight++
 	}
-	novel := 0.5
+	novel := 1.0
 	if fresh {
 		novel++
 	}
@@ -124,8 +126,8 @@ func (g *Group) fresh(ev *event.Event, arg string) bool {
 	return false
 }
 
-// surprise is the information in seeing what was seen n times, in nats.
-func surprise(n, of float64) float64 { return -math.Log((n + 0.5) / of) }
+// info is the information in seeing what was seen n times, in nats.
+func info(n, of float64) float64 { return -math.Log((n + 0.5) / of) }
 
 func (u *Usage) or() Usage {
 	if u == nil {
@@ -151,17 +153,24 @@ const (
 	maxItems  = 1 << 18 // of a kind in a group; what comes later stays unknown, and so looks odd
 )
 
+// of returns the group of the agent that v looks at as the census has it so far, nil where it has none.
+func (c *Census) of(v View) *Group {
+	if c == nil {
+		return nil
+	}
+	return c.groups[nameOf(v)]
+}
+
 // observe learns one event; begun says that it is the first of its session.
 func (c *Census) observe(v View, begun bool, passed time.Duration) {
 	ev := v.Event
-	name := groupOf(ev.Role, ev.Tenant)
-	g := c.groups[name]
+	g := c.of(v)
 	if g == nil {
 		if len(c.groups) >= maxGroups {
 			return
 		}
 		g = &Group{Tools: map[uint64]*Usage{}, Args: map[uint64]*Usage{}, Flows: map[uint64]float64{}, Values: map[uint64]struct{}{}}
-		c.groups[name] = g
+		c.groups[nameOf(v)] = g
 	}
 	g.Days += min(passed, 24*time.Hour).Hours() / 24
 	if begun {
@@ -170,7 +179,7 @@ func (c *Census) observe(v View, begun bool, passed time.Duration) {
 	if !effectful(ev) {
 		return
 	}
-	g.seen = append(g.seen, g.evidence(v))
+	g.seen = append(g.seen, v.Evidence)
 	g.Calls++
 	count(g.Tools, hash(ev.Tool), g.unasked(v))
 	if _, known := v.Session.asked(ev.Effect); known {

@@ -7,7 +7,7 @@ const poisonSlots = 4
 
 // A poisonedRecord is a memory record whose content came from untrusted origin.
 type poisonedRecord struct {
-	record  uint64 // of store and record id
+	record  uint32 // fingerprint of store and record id
 	session uint64 // that wrote it
 	written Text   // event that wrote it
 }
@@ -17,10 +17,10 @@ func (p *Profile) poisoned(ev *event.Event) *poisonedRecord {
 	if ev.Record == "" {
 		return nil
 	}
-	return p.poison(hash(ev.Store, ev.Record))
+	return p.poison(fingerprint(hash(ev.Store, ev.Record)))
 }
 
-func (p *Profile) poison(record uint64) *poisonedRecord {
+func (p *Profile) poison(record uint32) *poisonedRecord {
 	for i := range p.poisons {
 		if record != 0 && p.poisons[i].record == record {
 			return &p.poisons[i]
@@ -57,6 +57,6 @@ func (p *Profile) wrote(ev *event.Event, s *Session) {
 		p.nextPoison = (p.nextPoison + 1) % poisonSlots
 		fallthrough
 	case untrusted:
-		*m = poisonedRecord{record: hash(ev.Store, ev.Record), session: s.id, written: text(ev.ID)}
+		*m = poisonedRecord{record: fingerprint(hash(ev.Store, ev.Record)), session: s.id, written: text(ev.ID)}
 	}
 }

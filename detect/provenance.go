@@ -25,7 +25,7 @@ func (d Provenance) prior() Prior { return d.Prior }
 // the agent may be new.
 func (d Provenance) Judge(v View) Test {
 	if v.Peers != nil {
-		return Test{Rate: v.Peers.Rate, Odd: v.Peers.evidence(v) > v.Peers.Bar}
+		return Test{Rate: v.Peers.Rate, Odd: v.Surprise > 0 && v.Evidence > v.Peers.Bar}
 	}
 	if !v.Profile.mature() {
 		return Test{}
@@ -108,8 +108,8 @@ func (d Provenance) unlikePeers(v View) Claim {
 	}
 	c := Claim{
 		Reason:   fmt.Sprintf("%s called %s in a way its peers do not", ev.Agent, ev.Tool),
-		Observed: fmt.Sprintf("%s, effect %s: %s; %s; %.1f nats of surprise", ev.Tool, ev.Effect, list(origins), wish, g.evidence(v)),
-		Baseline: fmt.Sprintf("of %.0f effectful calls of its peers in %.0f sessions, %.0f by this tool, %.0f of them unasked; at most %.1f nats", g.Calls, g.Sessions, used.All, used.Special, g.Bar),
+		Observed: fmt.Sprintf("%s, effect %s: %s; %s; %.1f nats of surprise, %.1f in this session", ev.Tool, ev.Effect, list(origins), wish, v.Surprise, v.Evidence),
+		Baseline: fmt.Sprintf("of %.0f effectful calls of its peers in %.0f sessions, %.0f by this tool, %.0f of them unasked; sessions seldom beyond %.1f nats", g.Calls, g.Sessions, used.All, used.Special, g.Bar),
 	}
 	if !v.Session.tainted.empty() {
 		c.Evidence = []string{v.Session.tainted.String()}

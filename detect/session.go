@@ -13,15 +13,27 @@ type Session struct {
 	intents uint16 // effects that the user asked for, a bit each
 	fired   uint16 // detectors that have spoken in this session, a bit each
 
-	credential Text // that the session acts with
-	tainted    Text // event that brought untrusted content in
-	recalled   Text // event that read a poisoned memory record
-	poison     uint64
+	credential Text       // that the session acts with
+	tainted    Text       // event that brought untrusted content in
+	recalled   Text       // event that read a poisoned memory record
+	poison     uint32     // fingerprint of that record
+	surprises  [3]float32 // the largest to the agent's peers, in nats
 }
 
 // asked reports whether the user asked for e, and whether it is known what the user asked for.
 func (s *Session) asked(e event.Effect) (asked, known bool) {
 	return s.intents&intent(e) != 0, s.intents != 0
+}
+
+// with returns the surprises with one more.
+func (s *Session) with(nats float64) [3]float32 {
+	top, x := s.surprises, float32(nats)
+	for i := range top {
+		if x > top[i] {
+			x, top[i] = top[i], x
+		}
+	}
+	return top
 }
 
 // intent is the bit of an effect. The lowest bit says that intents are known at all.
@@ -101,7 +113,7 @@ func (p *Profile) track(ev *event.Event) {
 		p.wrote(ev, s)
 	case event.MemoryRead:
 		if s.poison == 0 && p.readsPoison(ev, s) {
-			s.poison = hash(ev.Store, ev.Record)
+			s.poison = fingerprint(hash(ev.Store, ev.Record))
 			s.recalled.set(ev.ID)
 		}
 	}
