@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stakeout-project/stakeout/cmd/internal/drill"
+)
+
+func newDrill(g *global) *cobra.Command {
+	cfg := drill.DefaultConfig()
+	var out format
+	cmd := &cobra.Command{
+		Use:   "drill",
+		Short: "Practise five incidents at once, under load",
+		Long: `Start the whole pipeline over embedded parts, on free ports. Let five agents with a
+clean past be hijacked at the same moment while a thousand others work at full rate,
+and time every stop: from the event on Kafka to the command on NATS, to the first call
+that a gateway refuses by its posture feed, and to the token verified to be revoked.
+
+With five incidents the 99th percentile is the slowest. The exit status is 0 only if
+every incident was found, contained and verified.`,
+		Example: example("stakeout drill", "stakeout drill --format json", "stakeout drill --rate 1000 --load 1m"),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conf, _, err := g.load(cmd)
+			if err != nil {
+				return err
+			}
+			conf.Log.Level = max(conf.Log.Level, slog.LevelWarn)
+			log := newLogger(cmd.ErrOrStderr(), conf.Log)
+			stdout := cmd.OutOrStdout()
+			v := &viewer{out: stdout, live: isTerminal(stdout)}
+			if out == "json" {
+				v.out, v.live = cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr())
+			}
+			result, err := drill.Run(cmd.Context(), cfg, v, log)
+			v.line()
+			if result.Stops == nil {
+				return err
+			}
+			if out == "json" {
+				if jerr := json.NewEncoder(stdout).Encode(result); jerr != nil {
+					return jerr
+				}
+				return err
+			}
+			fmt.Fprintln(stdout)
+			if perr := result.Print(stdout); perr != nil {
+				return perr
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Rate, "rate", cfg.Rate, "events per second of the agents that are not attacked")
+	f.DurationVar(&cfg.Load, "load", cfg.Load, "how long they work")
+	f.IntVar(&cfg.Agents, "agents", cfg.Agents, "agents with a past, of which five are attacked")
+	f.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "seed of the fleet")
+	f.StringVar(&cfg.Dir, "dir", "", "keep the data in this directory")
+	mustSucceed(addFormat(cmd, &out))
+	return cmd
+}
