@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"strings"
 	"time"
 
@@ -84,6 +85,7 @@ type Executor struct {
 	commands *prometheus.CounterVec
 	log      *slog.Logger
 	now      func() time.Time
+	nc       atomic.Pointer[nats.Conn] // nil until Run has connected
 }
 
 // New makes an executor that does nothing yet.
@@ -122,6 +124,7 @@ func (e *Executor) Run(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
+	e.nc.Store(nc)
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(e.cfg.Timeout))
 	if err != nil {
 		return fmt.Errorf("jetstream: %w", err)
@@ -138,6 +141,9 @@ func (e *Executor) Run(ctx context.Context) error {
 	}
 	return g.Wait()
 }
+
+// Ready returns an error while NATS is away.
+func (e *Executor) Ready() error { return command.Down(e.nc.Load()) }
 
 // hand is one actor at work.
 type hand struct {

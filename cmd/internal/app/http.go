@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -36,19 +37,39 @@ func (h *health) add(name string, ready func() error) {
 	h.parts = append(h.parts, part{name, ready})
 }
 
-// status is what /readyz answers: an empty string for a part that is there, or what it lacks.
+// partReady is the state of a part that is there.
+const partReady = "ok"
+
+// status is what /readyz answers: "ok" for a part that is there, or what it lacks.
 func (h *health) status() (parts map[string]string, ready bool) {
 	h.mu.Lock()
 	asked := append([]part(nil), h.parts...)
 	h.mu.Unlock()
 	parts, ready = map[string]string{}, true
 	for _, p := range asked {
-		parts[p.name] = "ok"
+		parts[p.name] = partReady
 		if err := p.ready(); err != nil {
 			parts[p.name], ready = err.Error(), false
 		}
 	}
 	return parts, ready
+}
+
+var readyDesc = prometheus.NewDesc("stakeout_app_ready", "Whether a part that the process needs is there: 1, or 0.", []string{"part"}, nil)
+
+// Describe implements [prometheus.Collector].
+func (h *health) Describe(ch chan<- *prometheus.Desc) { ch <- readyDesc }
+
+// Collect implements [prometheus.Collector].
+func (h *health) Collect(ch chan<- prometheus.Metric) {
+	parts, _ := h.status()
+	for name, state := range parts {
+		value := 0.0
+		if state == partReady {
+			value = 1
+		}
+		ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, value, name)
+	}
 }
 
 const stopTimeout = 2 * time.Second // for requests under way

@@ -63,6 +63,9 @@ func run(ctx context.Context, cfg Config, log *slog.Logger, started func(Config)
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
+	if err := p.reg.Register(p.health); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	p.group = g
 	if needsKafka(roles) {
@@ -232,6 +235,7 @@ func (p *process) executor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.health.add("executor", e.Ready)
 	return e.Run(ctx)
 }
 
