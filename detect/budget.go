@@ -17,6 +17,9 @@ import (
 // alpha spending, which controls the per-family error rate.
 type Wealth float32
 
+// firstWealth is what a new agent begins with: the budget of a day.
+func firstWealth(share float64) Wealth { return Wealth(share) }
+
 const (
 	wealthDays = 3       // of budget that may be saved up
 	stake      = 1.0 / 4 // of the wealth that one test with a continuous p-value risks

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"iter"
 	"strings"
-	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
@@ -144,14 +143,14 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 	return found
 }
 
-// firstWealth is the time whose budget an agent starts with.
-const firstWealth = 24 * time.Hour
-
 func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	v := e.view(ev, p)
 	passed := elapsed(p.budgeted, ev.Time)
 	if p.budgeted == 0 {
-		passed = firstWealth
+		passed = 0
+		for _, d := range e.detectors {
+			p.wealth[d.about.Slot] = firstWealth(d.share)
+		}
 	}
 	p.budgeted = max(p.budgeted, ev.Time)
 

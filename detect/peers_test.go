@@ -1,0 +1,135 @@
+package detect
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// errand is a session of an agent: the user asks for mail, the agent reads one
+// and answers it, to the address in it.
+func errand(agent string, i int) []*event.Event {
+	at := start + event.Timestamp(i)*3600e9
+	session := fmt.Sprintf("%s-%d", agent, i)
+	ev := func(n int, name event.Name) *event.Event {
+		return &event.Event{Time: at + event.Timestamp(n)*1e9, Name: name, Agent: agent, Role: "clerk", Session: session, ID: fmt.Sprintf("%s.%d", session, n)}
+	}
+	asks, result, call := ev(0, event.UserMessage), ev(1, event.ToolResult), ev(2, event.ToolCall)
+	asks.Intents = []event.Effect{event.Send}
+	result.Tool, result.Trust = "read_mail", event.Untrusted
+	call.Tool, call.Effect = "send_mail", event.Send
+	call.ArgOrigins = event.Object[event.Origin]{{Key: "to", Value: event.FromUntrusted}, {Key: "body", Value: event.FromUser}}
+	call.ArgSources = event.Object[string]{{Key: "to", Value: "read_mail"}}
+	call.ArgHashes = event.Object[[]string]{{Key: "to", Value: []string{fmt.Sprint(i % 40)}}}
+	return []*event.Event{asks, result, call}
+}
+
+// hijack is an errand that ends in a transfer which nobody asked for.
+func hijack(agent string, i int) []*event.Event {
+	events := errand(agent, i)
+	call := events[2]
+	call.Tool, call.Effect = "transfer", event.Money
+	call.ArgOrigins = event.Object[event.Origin]{{Key: "iban", Value: event.FromUntrusted}}
+	call.ArgSources = event.Object[string]{{Key: "iban", Value: "read_mail"}}
+	call.ArgHashes = event.Object[[]string]{{Key: "iban", Value: []string{"attacker"}}}
+	return events
+}
+
+// censused returns an engine that knows the peers of five clerks.
+func censused(t *testing.T) (*Engine, func([]*event.Event) []Finding) {
+	t.Helper()
+	e := New(DefaultRules())
+	offset := int64(0)
+	send := func(events []*event.Event) (found []Finding) {
+		for _, ev := range events {
+			found = append(found, e.Observe(ev, offset, event.Source{})...)
+			offset++
+		}
+		return found
+	}
+	c := NewCensus()
+	e.Count(c)
+	for i := range 200 {
+		send(errand(fmt.Sprintf("clerk-%d", i%5), i))
+	}
+	e.Count(nil)
+	e.UsePeers(c.Peers("p1", 0.002))
+	return e, send
+}
+
+func TestPeersJudgeANewAgent(t *testing.T) {
+	_, send := censused(t)
+	if found := send(errand("new", 300)); len(found) > 0 {
+		t.Errorf("a new agent that works as its peers do: %+v", found)
+	}
+	found := send(hijack("new", 301))
+	if len(found) != 1 || found[0].Detector != "provenance" || found[0].Rules != "default+p1" {
+		t.Fatalf("findings %+v, want one of provenance under default+p1", found)
+	}
+	if diff := cmp.Diff([]string{"new-301.1", "new-301.2"}, found[0].Evidence); diff != "" {
+		t.Errorf("evidence (-want +got):\n%s", diff)
+	}
+	if want := "new called transfer in a way its peers do not"; found[0].Reason != want {
+		t.Errorf("reason %q, want %q", found[0].Reason, want)
+	}
+	if again := send(hijack("new", 301)[2:]); len(again) > 0 {
+		t.Errorf("the same event again: %+v", again)
+	}
+}
+
+func TestPeersOfAnotherRoleSayNothing(t *testing.T) {
+	e, send := censused(t)
+	events := hijack("stranger", 400)
+	for _, ev := range events {
+		ev.Role = "another"
+	}
+	if got := e.Evidence(events[2]); got != 0 {
+		t.Errorf("evidence %v against peers that are not known, want 0", got)
+	}
+	if found := send(events); len(found) > 0 {
+		t.Errorf("findings against peers that are not known: %+v", found)
+	}
+}
+
+func TestPeersSurviveEncoding(t *testing.T) {
+	e, _ := censused(t)
+	b, err := json.Marshal(e.peers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Peers
+	if err := json.Unmarshal(b, &back); err != nil {
+		t.Fatal(err)
+	}
+	ev := hijack("new", 1)[2]
+	want := e.Evidence(ev)
+	e.UsePeers(&back)
+	if got := e.Evidence(ev); got != want || want <= 0 {
+		t.Errorf("evidence %v after encoding, %v before; want the same, above 0", got, want)
+	}
+}
+
+// TestEvidence changes one thing at a time: what differs from the peers has more
+// evidence against it.
+func TestEvidence(t *testing.T) {
+	e, send := censused(t)
+	send(errand("new", 1)[:1]) // what the user asks for
+	usual := e.Evidence(errand("new", 1)[2])
+	f := func(name string, change func(*event.Event)) {
+		t.Helper()
+		ev := errand("new", 1)[2]
+		change(ev)
+		if got := e.Evidence(ev); got <= usual {
+			t.Errorf("%s: evidence %.2f, usual %.2f; want more", name, got, usual)
+		}
+	}
+	f("value new to the group", func(ev *event.Event) { ev.ArgHashes[0].Value = []string{"never seen"} })
+	f("no argument in the user's words", func(ev *event.Event) { ev.ArgOrigins[1].Value = event.FromModel })
+	f("source that never feeds the argument", func(ev *event.Event) { ev.ArgSources[0].Value = "read_web" })
+	f("tool that is never used", func(ev *event.Event) { ev.Tool = "post_web" })
+	f("effect nobody asked for", func(ev *event.Event) { ev.Effect = event.Delete })
+}
