@@ -192,12 +192,29 @@ func (p *pipeline) judged(events int) {
 		if err != nil {
 			return err
 		}
-		acted, err := p.count("SELECT uniqExact(arrayJoin(findings)) FROM stakeout.actions FINAL")
-		if err == nil && (n != findings || acted != findings) {
-			err = fmt.Errorf("%d findings are stored and %d answered, want %d", n, acted, findings)
+		if n != findings {
+			return fmt.Errorf("%d findings are stored, want %d", n, findings)
 		}
-		return err
+		return p.answered()
 	})
+}
+
+// answered returns an error while there are incidents without an action. An
+// incident is what was found of one agent in one session.
+func (p *pipeline) answered() error {
+	const about = "SELECT DISTINCT agent, session FROM stakeout.%s FINAL ORDER BY agent, session"
+	incidents, err := p.sql(fmt.Sprintf(about, "findings"))
+	if err != nil {
+		return err
+	}
+	acted, err := p.sql(fmt.Sprintf(about, "actions"))
+	if err != nil {
+		return err
+	}
+	if diff := cmp.Diff(strings.Split(incidents, "\n"), strings.Split(acted, "\n")); diff != "" {
+		return fmt.Errorf("agents and sessions of findings and of actions (-findings +actions):\n%s", diff)
+	}
+	return nil
 }
 
 func testFindings(t *testing.T, p *pipeline, f fleet, found map[string]finding) {
@@ -205,6 +222,9 @@ func testFindings(t *testing.T, p *pipeline, f fleet, found map[string]finding) 
 		t.Fatal("nothing was found")
 	}
 	want := slices.Sorted(maps.Keys(found))
+	if diff := cmp.Diff(backtest(t, f.file), want); diff != "" {
+		t.Errorf("ids that the detectors give for the file and in Kafka (-file +kafka):\n%s", diff)
+	}
 	var told []string
 	for _, g := range answer[finding](t, "findings", "--config", p.file, "--limit", "10000") {
 		told = append(told, g.ID)
@@ -365,6 +385,9 @@ func testAgents(t *testing.T, p *pipeline, f fleet) {
 	}
 	latest := map[string]*kgo.Record{}
 	for _, r := range records(t, p.kafka, "stakeout.profiles") {
+		if len(r.Key) == 0 && r.Value == nil { // an owner's first word, which shuts out those before it
+			continue
+		}
 		if before := latest[string(r.Key)]; before == nil || before.Offset < r.Offset {
 			latest[string(r.Key)] = r
 		}
@@ -389,7 +412,7 @@ func testHealth(t *testing.T, p *pipeline, f fleet, found int) {
 	if err := json.Unmarshal([]byte(body), &parts); err != nil || status != http.StatusOK {
 		t.Errorf("/readyz answers %d %s, want 200 and an object: %v", status, body, err)
 	}
-	if diff := cmp.Diff(map[string]string{"kafka": "ok", "nats": "ok", "clickhouse": "ok", "actions": "ok"}, parts); diff != "" {
+	if diff := cmp.Diff(map[string]string{"kafka": "ok", "nats": "ok", "clickhouse": "ok", "actions": "ok", "executor": "ok"}, parts); diff != "" {
 		t.Errorf("/readyz (-want +got):\n%s", diff)
 	}
 	_, text := p.get("/metrics")
