@@ -64,7 +64,7 @@ EXIT STATUS
 	add("feed", newShip(&g), newSimulate())
 	add("ask", newFindings(&g), newActions(&g), newAgents(&g), newRejects(&g), newBacktest(&g), newConfig(&g))
 	add("act", newDecide(&g, "approve"), newDecide(&g, "reject"))
-	root.AddCommand(newEngine())
+	root.AddCommand(newEngine(), newPart())
 	return root
 }
 

@@ -22,6 +22,10 @@ type KafkaConfig struct {
 	Dir    string `koanf:"dir"`    // holds the logs across restarts; empty keeps them in memory only
 	Listen string `koanf:"listen"` // host:port; a port that is taken falls back to a free one
 
+	// Advertise is the host:port that clients are told to connect to, where that
+	// is another than the one it listens on: a proxy. It goes unchecked.
+	Advertise string `koanf:"advertise"`
+
 	// TopicBytes caps what one topic keeps, over all its partitions. The broker
 	// reads all of it when it starts, a gigabyte in one to two seconds.
 	// Compacted topics are not cut: what they keep is bounded by their keys.
@@ -82,6 +86,13 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Advertise != "" {
+		at, err := net.ResolveTCPAddr("tcp", cfg.Advertise)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("advertise: %w", err), ln.Close())
+		}
+		ln = advertised{ln, at}
+	}
 	// One broker asks for one listener, so the address it names can be ignored.
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
@@ -113,7 +124,15 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 	return k, nil
 }
 
-// Addr is the host:port the broker answers on.
+// advertised is a listener that says it is somewhere else.
+type advertised struct {
+	net.Listener
+	at net.Addr
+}
+
+func (a advertised) Addr() net.Addr { return a.at }
+
+// Addr is the host:port that clients connect to.
 func (k *Kafka) Addr() string { return k.addr }
 
 // Close saves what is open and stops the broker. Close consumers and producers
