@@ -1,6 +1,8 @@
 package detect
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"sort"
 	"time"
@@ -37,6 +39,20 @@ type Group struct {
 type Usage struct {
 	All     float64 `json:"all"`
 	Special float64 `json:"special"`
+}
+
+// Validate reports what makes p no peers.
+func (p *Peers) Validate() error {
+	var errs []error
+	if p.Version == "" {
+		errs = append(errs, errors.New("version: is missing, want a name that findings can quote"))
+	}
+	for name, g := range p.Groups {
+		if g == nil || !(g.Rate > 0 && g.Rate <= 100) || !(g.Bar >= 0) || !(g.Calls >= 0) || !(g.Sessions >= 0) {
+			errs = append(errs, fmt.Errorf("groups.%q: has no rate, or a count or bar below 0", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // of returns the group of the agent that v looks at, nil where nothing is known of it.

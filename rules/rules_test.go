@@ -1,10 +1,13 @@
 package rules
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/stakeout-project/stakeout/detect"
 )
@@ -62,4 +65,37 @@ func FuzzDetection(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestPeers(t *testing.T) {
+	dir := t.TempDir()
+	if p, err := Peers(""); p != nil || err != nil {
+		t.Errorf("without a file: %v, %v", p, err)
+	}
+	want := &detect.Peers{Version: "p", Groups: map[string]*detect.Group{"clerk\x00": {Sessions: 3, Calls: 2, Rate: 0.002, Bar: 7,
+		Tools: map[uint64]*detect.Usage{1: {All: 2, Special: 1}}, Flows: map[uint64]float64{5: 1}, Values: map[uint64]struct{}{9: {}}}}}
+	file := filepath.Join(dir, "peers.json")
+	if err := WritePeers(file, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Peers(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(detect.Group{})); diff != "" {
+		t.Errorf("peers written and read (-want +got):\n%s", diff)
+	}
+	f := func(text, want string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Peers(file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v for %s, want %s", err, text, want)
+		}
+	}
+	f("{", file)
+	f("{}", "version: is missing")
+	f(`{"version":"p","groups":{"clerk":null}}`, `groups."clerk": has no rate`)
+	f(`{"version":"p","groups":{"clerk":{"rate":0}}}`, `groups."clerk": has no rate`)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,13 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/backtest"
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/rules"
 )
 
 func newBacktest(g *global) *cobra.Command {
 	var cfg backtest.Config
 	var out format
-	var until string
+	var until, peers string
 	var budget float64
 	var quiet bool
 	cmd := &cobra.Command{
@@ -52,6 +54,12 @@ role and tenant; from then on that is frozen and agents are held against it too.
 				}
 			}
 			cfg.Files = files
+			if peers != "" {
+				if until == "" {
+					return errors.New("--peers: want --warmup-until too, the end of the time to learn from")
+				}
+				cfg.Peers = func(p *detect.Peers) error { return rules.WritePeers(peers, p) }
+			}
 			var size int64
 			for _, f := range files {
 				info, err := os.Stat(f)
@@ -78,6 +86,7 @@ role and tenant; from then on that is frozen and agents are held against it too.
 	}
 	cmd.Flags().StringVar(&cfg.Labels, "labels", "", "file of labels by session")
 	cmd.Flags().StringVar(&until, "warmup-until", "", "learn what is normal for peers before this time (RFC 3339)")
+	cmd.Flags().StringVar(&peers, "peers", "", "write what was learned of peers to this file, for rules.peers")
 	cmd.Flags().Float64Var(&budget, "budget", 0, "tolerable false findings per agent-day (default: as the rules say)")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress bar")
 	mustSucceed(addFormat(cmd, &out))

@@ -89,6 +89,7 @@ type Groups struct {
 type Rules struct {
 	Detection string `koanf:"detection"`
 	Response  string `koanf:"response"`
+	Peers     string `koanf:"peers"` // what is normal for peer groups, as `stakeout backtest --peers` writes it; empty: agents are held against their own past alone
 }
 
 // Detection bounds what the detect role holds in memory.

@@ -16,6 +16,7 @@ import (
 	"github.com/stakeout-project/stakeout/ingest"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/triage"
 )
 
 // detection is the detect role: it gives the pure engine its events, keeps its
@@ -23,6 +24,7 @@ import (
 type detection struct {
 	topics  Topics
 	rules   detect.Rules
+	peers   *detect.Peers // nil: not in force
 	client  *stream.Client
 	log     *slog.Logger
 	metrics *detectionMetrics
@@ -52,6 +54,7 @@ func (d *detection) open(ctx context.Context, p stream.Owned) (_ stream.Processo
 	started := time.Now()
 	w := &watch{detection: d, partition: p.Partition, engine: detect.New(d.rules)}
 	w.engine.SetLimit(d.limit)
+	w.engine.UsePeers(d.peers)
 	if w.out, err = d.client.NewProducer(ctx); err != nil {
 		return nil, fmt.Errorf("open partition %d of %s: %w", p.Partition, p.Topic, err)
 	}
@@ -150,7 +153,8 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		if err != nil {
 			return fmt.Errorf("encode finding %s: %w", f.ID, err)
 		}
-		w.out.AppendAt(r.Time, w.topics.Findings, -1, []byte(f.Agent), value)
+		found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
+		w.out.AppendAt(r.Time, w.topics.Findings, -1, []byte(f.Agent), value, found)
 		w.unsent = true
 		w.metrics.findings.WithLabelValues(f.Detector).Inc()
 	}

@@ -127,6 +127,10 @@ func (p *process) ingest(ctx context.Context) error {
 }
 
 func (p *process) detect(ctx context.Context) error {
+	peers, err := rules.Peers(p.cfg.Rules.Peers)
+	if err != nil {
+		return err
+	}
 	rules, err := rules.Detection(p.cfg.Rules.Detection)
 	if err != nil {
 		return err
@@ -135,7 +139,7 @@ func (p *process) detect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	d := &detection{topics: p.cfg.Topics, rules: rules, client: p.client, log: p.log, metrics: metrics,
+	d := &detection{topics: p.cfg.Topics, rules: rules, peers: peers, client: p.client, log: p.log, metrics: metrics,
 		limit: p.cfg.Detect.MaxAgents, decode: (*event.Decoder).Decode}
 	return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, d.open)
 }

@@ -25,6 +25,7 @@ type Config struct {
 	Labels      string    // file of labels by session; empty: nothing is known to be an attack
 	WarmupUntil time.Time // what is normal for peers is learned before, and frozen then; zero: peers are not used
 	Rules       detect.Rules
+	Peers       func(*detect.Peers) error // is told what was learned; may be nil
 }
 
 // session is what is kept of one session.
@@ -69,6 +70,11 @@ func Run(ctx context.Context, cfg Config, progress func(int)) (Report, error) {
 			return Report{}, fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if r.census != nil {
+		if err := r.freeze(); err != nil {
+			return Report{}, err
+		}
+	}
 	seconds := time.Since(start).Seconds()
 	return r.report(labels, seconds), nil
 }
@@ -103,6 +109,11 @@ func (r *run) file(ctx context.Context, name string, progress func(int)) (err er
 		if r.event.ID == "" {
 			r.event.ID = fmt.Sprintf("%s/%d", base, line)
 		}
+		if r.census != nil && !r.event.Time.Time().Before(r.cfg.WarmupUntil) {
+			if err := r.freeze(); err != nil {
+				return err
+			}
+		}
 		r.observe(&r.event)
 	}
 	return scan.Err()
@@ -119,12 +130,19 @@ func (c counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (r *run) observe(ev *event.Event) {
-	if r.census != nil && !ev.Time.Time().Before(r.cfg.WarmupUntil) {
-		r.engine.Count(nil)
-		r.engine.UsePeers(r.census.Peers("peers-"+r.cfg.WarmupUntil.UTC().Format("2006-01-02"), r.rate()))
-		r.census = nil
+// freeze ends the warm-up.
+func (r *run) freeze() error {
+	peers := r.census.Peers("peers-"+r.cfg.WarmupUntil.UTC().Format("2006-01-02"), r.rate())
+	r.census = nil
+	r.engine.Count(nil)
+	r.engine.UsePeers(peers)
+	if r.cfg.Peers == nil {
+		return nil
 	}
+	return r.cfg.Peers(peers)
+}
+
+func (r *run) observe(ev *event.Event) {
 	a := r.span[ev.Agent]
 	if a == nil {
 		a = &span{ev.Time, ev.Time}
