@@ -87,7 +87,7 @@ func (p *process) serve(ctx context.Context) error {
 	p.cfg.HTTP.Listen = ln.Addr().String()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]string{"status": "ok"})
+		p.answer(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		parts, ready := p.health.status()
@@ -95,7 +95,7 @@ func (p *process) serve(ctx context.Context) error {
 		if !ready {
 			code = http.StatusServiceUnavailable
 		}
-		answer(w, code, parts)
+		p.answer(w, code, parts)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.reg, promhttp.HandlerOpts{Registry: p.reg}))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
@@ -115,9 +115,10 @@ func (p *process) serve(ctx context.Context) error {
 	return nil
 }
 
-func answer(w http.ResponseWriter, code int, v any) {
+func (p *process) answer(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	// An error here is the client's, which has gone.
-	_ = json.NewEncoder(w).Encode(v)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		p.log.Debug("client of health has gone", "err", err)
+	}
 }
