@@ -54,6 +54,8 @@ func actionsTable() table[actionRow] {
 		col("reason", func(a *r) string { return a.Action.Reason }),
 		col("findings", func(a *r) []string { return a.Action.Findings }),
 		col("occurred", func(a *r) *time.Time { return maybe(a.Action.Occurred) }),
+		col("event_ingested", func(a *r) *time.Time { return maybe(a.Action.Ingested) }),
+		col("found", func(a *r) *time.Time { return maybe(a.Action.Found) }),
 		col("decided", func(a *r) *time.Time { return maybe(a.Action.Decided) }),
 		col("expires", func(a *r) *time.Time { return maybe(a.Action.Expires) }),
 		col("status", func(a *r) string { return string(a.Status) }),

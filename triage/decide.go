@@ -19,18 +19,28 @@ type proposal struct {
 	Action command.Action  `json:"action"`
 	Ladder []Step          `json:"ladder"`          // the action's own step, then what may follow
 	Event  event.Timestamp `json:"event,omitempty"` // time of the event that calls for it now; 0: its age does not matter
+	Undid  string          `json:"undid,omitempty"` // the operator who undid the same action
 }
 
 // maxFindings bounds how many findings an action quotes.
 const maxFindings = 16
 
-// propose returns what the policy wants done about f, as part of its incident.
-func propose(p *Policy, i *incident, f *detect.Finding, now time.Time) (proposal, bool) {
+// propose returns what the policy wants done about f, as part of its incident:
+// the first step of the ladder, and each of those that are taken beside it.
+func propose(p *Policy, i *incident, f *detect.Finding, now time.Time) []proposal {
 	entry, ok := p.match(f)
 	if !ok {
-		return proposal{}, false
+		return nil
 	}
-	step := entry.Ladder[0]
+	all := []proposal{proposeStep(entry, entry.Ladder, i, f, now)}
+	for _, s := range entry.Also {
+		all = append(all, proposeStep(entry, []Step{s}, i, f, now))
+	}
+	return all
+}
+
+func proposeStep(entry Entry, ladder []Step, i *incident, f *detect.Finding, now time.Time) proposal {
+	step := ladder[0]
 	target := command.Target{
 		Agent: f.Agent, Session: f.Session, User: f.User,
 		Credential: f.Credential.ID, Issuer: f.Credential.Issuer, Subject: f.Credential.Subject,
@@ -41,11 +51,11 @@ func propose(p *Policy, i *incident, f *detect.Finding, now time.Time) (proposal
 			Incident: i.ID, Kind: step.Kind, Mode: step.Mode, Target: target, Policy: entry.Name,
 			Reason:   cut(f.Reason, maxText),
 			Findings: slices.Clone(i.Findings[max(0, len(i.Findings)-maxFindings):]),
-			Occurred: i.First, Decided: event.At(now), Expires: event.At(now.Add(step.expires())),
+			Occurred: i.First, Ingested: i.Ingested, Found: i.Found, Decided: event.At(now), Expires: event.At(now.Add(step.expires())),
 		},
-		Ladder: entry.Ladder,
+		Ladder: ladder,
 		Event:  f.Time,
-	}, true
+	}
 }
 
 // addressee is the part of a target that an action of kind k is aimed at: the

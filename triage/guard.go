@@ -32,7 +32,7 @@ func (t *Triage) admit(ctx context.Context, b *bus, r *record, p proposal) error
 // status an action gets, and why it is not commanded.
 func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, now time.Time) (command.Status, string, error) {
 	a := p.Action
-	contains := a.Kind == command.RevokeToken
+	contains := a.Kind.Contains()
 	switch age := now.Sub(p.Event.Time()); {
 	case a.Mode == command.Shadow:
 		return command.Shadowed, "the policy is in shadow mode", nil
@@ -40,7 +40,9 @@ func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, 
 		return command.Shadowed, "the kill switch is on", nil
 	case p.Event != 0 && age > policy.maxAge():
 		return command.Shadowed, fmt.Sprintf("the event is %s old, the policy acts on at most %s", age.Round(time.Second), policy.maxAge()), nil
-	case contains && a.Target.Credential == "":
+	case p.Undid != "":
+		return command.Held, "operator " + p.Undid + " undid it", nil
+	case a.Kind == command.RevokeToken && a.Target.Credential == "":
 		return command.Held, "the finding names no credential that could be revoked", nil
 	case a.Mode == command.Approve:
 		return command.Waiting, "", nil
@@ -55,8 +57,8 @@ func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, 
 // reserve takes a place in the budget and begins the agent's cooldown. An
 // action that a person approved is counted, but not held back.
 func (t *Triage) reserve(ctx context.Context, b *bus, policy *Policy, a command.Action, now time.Time, approved bool) (command.Status, string, error) {
-	cooled := a.Kind == command.RevokeToken && policy.Cooldown > 0
-	key := "cooldown." + command.Token(a.Target.Agent)
+	cooled := a.Kind.Contains() && policy.Cooldown > 0
+	key := "cooldown." + string(a.Kind) + "." + command.Token(a.Target.Agent)
 	if cooled && !approved {
 		c, _, err := load[cooldown](ctx, b.records, key)
 		if err != nil {
@@ -89,7 +91,7 @@ func (t *Triage) reserve(ctx context.Context, b *bus, policy *Policy, a command.
 	return command.Commanded, "", nil
 }
 
-// A cooldown is the last containment of one agent.
+// A cooldown is the last containment of one agent by one kind of action.
 type cooldown struct {
 	Action string          `json:"action"`
 	Since  event.Timestamp `json:"since"`

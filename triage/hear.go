@@ -54,6 +54,10 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 	}
 	result, err := t.change(ctx, b, approval.Action, func(r *record) (string, bool, error) {
 		now := t.now()
+		if approval.Decision == command.Undo {
+			result, changed := r.undo(now, approval, operator)
+			return result, changed, nil
+		}
 		result, changed := r.decide(now, approval, operator)
 		if result != "approved" {
 			return result, changed, nil

@@ -20,9 +20,11 @@ type incident struct {
 	ID       string          `json:"id"`
 	Agent    string          `json:"agent"`
 	Session  string          `json:"session,omitempty"`
-	Severity detect.Severity `json:"severity_id"` // highest so far
-	First    event.Timestamp `json:"first"`       // time of the first finding's event
-	Last     event.Timestamp `json:"last"`        // latest time of an event
+	Severity detect.Severity `json:"severity_id"`        // highest so far
+	First    event.Timestamp `json:"first"`              // time of the first finding's event
+	Ingested event.Timestamp `json:"ingested,omitempty"` // when Kafka took that event in
+	Found    event.Timestamp `json:"found,omitempty"`    // when it was judged
+	Last     event.Timestamp `json:"last"`               // latest time of an event
 	Count    uint64          `json:"count"`
 	Findings []string        `json:"findings"` // ids of the last ones, oldest first
 	Outbox   []proposal      `json:"outbox,omitempty"`
@@ -43,7 +45,7 @@ func (t *Triage) receive(ctx context.Context, r *stream.Record) error {
 		err = check(&f)
 	}
 	if err == nil {
-		err = t.handle(ctx, &f)
+		err = t.handle(ctx, &f, stampsOf(r))
 		if !errors.Is(err, command.ErrTooLarge) && !errors.Is(err, command.ErrMalformed) {
 			return err
 		}
@@ -77,7 +79,7 @@ func check(f *detect.Finding) error {
 }
 
 // handle takes a finding through the five steps of the package comment.
-func (t *Triage) handle(ctx context.Context, f *detect.Finding) error {
+func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error {
 	b, err := t.connect(ctx)
 	if err != nil {
 		return err
@@ -90,7 +92,7 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding) error {
 		return err
 	}
 	key := "incident." + hash(f.Agent, f.Session)
-	i, err := t.join(ctx, b, key, f)
+	i, err := t.join(ctx, b, key, f, at)
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding) error {
 }
 
 // join adds f to its incident, with what is decided about it.
-func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding) (incident, error) {
+func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding, at stamps) (incident, error) {
 	for {
 		i, rev, err := load[incident](ctx, b.incidents, key)
 		if err != nil {
@@ -121,7 +123,7 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 				}
 				continue
 			}
-			i = incident{ID: hash(f.Agent, f.Session, f.ID), Agent: f.Agent, Session: f.Session, First: f.Time}
+			i = incident{ID: hash(f.Agent, f.Session, f.ID), Agent: f.Agent, Session: f.Session, First: f.Time, Ingested: at.ingested, Found: at.found}
 		}
 		i.Count++
 		i.Severity, i.Last = max(i.Severity, f.Severity), max(i.Last, f.Time)
@@ -129,7 +131,7 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 		if n := len(i.Findings); n > maxHistory {
 			i.Findings = i.Findings[n-maxHistory:]
 		}
-		if p, ok := propose(t.policy.Load(), &i, f, t.now()); ok {
+		for _, p := range propose(t.policy.Load(), &i, f, t.now()) {
 			if err := fit(b, &p); err != nil {
 				return i, err
 			}
@@ -147,6 +149,7 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 		t.metrics.findings.WithLabelValues("new").Inc()
 		if opened {
 			t.metrics.incidents.Inc()
+			t.metrics.opened(&i)
 			t.log.Info("incident opened", "incident", i.ID, "agent", f.Agent, "severity", f.Severity, "threat", f.Threat)
 		}
 		return i, nil

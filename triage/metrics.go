@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -30,12 +31,12 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		incidents: prometheus.NewCounter(counter("incidents_total", "Incidents opened.")),
 		actions:   prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
 		answers:   prometheus.NewCounterVec(counter("answers_total", "Answers of executors: taken, late, duplicate, contradicting, unknown, refused."), []string{"result"}),
-		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
+		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, undone, nothing to undo, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
 		retries:   prometheus.NewCounter(counter("retries_total", "Commands sent again because nobody answered.")),
 		folded:    prometheus.NewCounter(counter("pages_folded_total", "Pages beyond the budget, folded into a later one.")),
 		dwell: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "stakeout", Subsystem: "triage", Name: "dwell_seconds",
-			Help:    "Time from the event to the action being commanded and to it being verified.",
+			Help:    "Time from the event to its being ingested and found, and to the action being commanded and verified.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600},
 		}, []string{"until"}),
 	}
@@ -48,6 +49,16 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 	}, func() float64 { return oldest().Seconds() })
 	reg.MustRegister(m.findings, m.incidents, m.actions, m.answers, m.approvals, m.retries, m.folded, m.dwell, age)
 	return m
+}
+
+// opened observes how long it took until the first event of an incident was
+// taken in and judged.
+func (m *metrics) opened(i *incident) {
+	for until, at := range map[string]event.Timestamp{"ingested": i.Ingested, "found": i.Found} {
+		if at != 0 {
+			m.dwell.WithLabelValues(until).Observe(at.Sub(i.First).Seconds())
+		}
+	}
 }
 
 // moved counts a status change.

@@ -21,7 +21,8 @@ type Policy struct {
 	// nothing today. Zero means one hour.
 	MaxAge time.Duration `yaml:"max_age"`
 
-	// Cooldown holds back a second containment of the same agent for so long. Zero means none.
+	// Cooldown holds back a second containment of the same agent by the same kind
+	// of action for so long. Zero means none.
 	Cooldown time.Duration `yaml:"cooldown"`
 
 	// PostureFor is how long an agent's posture stays after it was last set. Zero means 24 hours.
@@ -45,11 +46,14 @@ type Budget struct {
 }
 
 // An Entry answers the findings it matches with a ladder: the first step is
-// taken at once, each next one when the step before was not verified.
+// taken at once, each next one when the step before was not verified. Steps of
+// Also are taken at once too, each by itself; where one is not verified, a page
+// follows.
 type Entry struct {
 	Name   string `yaml:"name"`
 	Match  Match  `yaml:"match"`
 	Ladder []Step `yaml:"ladder"`
+	Also   []Step `yaml:"also"`
 }
 
 // A Match selects findings; an empty list or zero selects all.
@@ -80,7 +84,11 @@ type Step struct {
 	// approval. Zero means at once.
 	EscalateAfter time.Duration `yaml:"escalate_after" json:"escalate_after,omitempty"`
 
-	// Approvers are the public signing keys of those who may approve.
+	// Lease is after how long the action is undone. Zero means never, but a
+	// posture ends after PostureFor in any case. What an executor carried out has no undo.
+	Lease time.Duration `yaml:"lease" json:"lease,omitempty"`
+
+	// Approvers are the public signing keys of those who may approve, and undo.
 	Approvers []string `yaml:"approvers" json:"approvers,omitempty"`
 }
 
@@ -214,7 +222,7 @@ func (p Policy) Validate() error {
 	for _, k := range sortedKinds(p.Budgets) {
 		path := "budgets." + string(k)
 		if !known(k) || k == command.Watch {
-			v.add("%s: is not a kind with a budget, want page or revoke_token", path)
+			v.add("%s: is not a kind with a budget, want page, restrict, suspend or revoke_token", path)
 		}
 		if b := p.Budgets[k]; b.Max < 1 || b.Max > maxBudget {
 			v.add("%s.max: is %d, want 1 to %d", path, b.Max, maxBudget)

@@ -131,6 +131,12 @@ func TestPolicyValidate(t *testing.T) {
 	f("policies[0].ladder[0].escalate_after: is 15m0s", func(p *Policy) { step(p).Mode, step(p).EscalateAfter = command.Approve, 15*time.Minute })
 	f("policies[0].ladder[0].expires: is -1s", func(p *Policy) { step(p).Expires = -time.Second })
 	f("policies[0].ladder[0].ack_timeout: is -1s", func(p *Policy) { step(p).AckTimeout = -time.Second })
+	f("policies[0].ladder[0].lease: is 1h0m0s, but a revoke_token has no undo", func(p *Policy) { step(p).Lease = time.Hour })
+	f("policies[0].ladder[0].lease: is -1s", func(p *Policy) { step(p).Kind, step(p).Lease = command.Suspend, -time.Second })
+	f("budgets.suspend: is missing", func(p *Policy) { p.Entries[0].Also = []Step{{Kind: command.Suspend, Mode: command.Auto}} })
+	f("policies[0].also[0].kind: is revoke_token, which is taken at once already", func(p *Policy) { p.Entries[0].Also = []Step{{Kind: command.RevokeToken, Mode: command.Auto}} })
+	f("policies[0].also[0].kind: is \"nuke\", want watch, page, restrict, suspend or revoke_token", func(p *Policy) { p.Entries[0].Also = []Step{{Kind: "nuke", Mode: command.Auto}} })
+	f("policies[0].also: has 9 steps", func(p *Policy) { p.Entries[0].Also = make([]Step, 9) })
 	f("policies[0].ladder[0].retries: is -1", func(p *Policy) { step(p).Retries = -1 })
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -47,33 +48,58 @@ func (v *problems) entry(path string, e Entry, p Policy) {
 	if n := len(e.Ladder); n == 0 || n > maxLadder {
 		v.add("%s.ladder: has %d steps, want 1 to %d", path, n, maxLadder)
 	}
+	if n := len(e.Also); n > maxLadder {
+		v.add("%s.also: has %d steps, want at most %d", path, n, maxLadder)
+	}
+	kinds := map[command.Kind]bool{}
+	if len(e.Ladder) > 0 {
+		kinds[e.Ladder[0].Kind] = true
+	}
+	for i, s := range e.Also {
+		path := fmt.Sprintf("%s.also[%d]", path, i)
+		v.step(path, s)
+		v.budgeted(path, s, p)
+		if kinds[s.Kind] {
+			v.add("%s.kind: is %s, which is taken at once already", path, s.Kind)
+		}
+		kinds[s.Kind] = true
+	}
 	acted := false
 	for i, s := range e.Ladder {
 		path := fmt.Sprintf("%s.ladder[%d]", path, i)
 		v.step(path, s)
+		v.budgeted(path, s, p)
 		if s.Mode == command.Shadow && acted {
 			v.add("%s.mode: is shadow after a step that acts, want auto or approve: an action that failed must not end in silence", path)
 		}
 		if s.Mode == command.Auto || s.Mode == command.Approve {
 			acted = true
-			if _, ok := p.budget(s.Kind); !ok && s.Kind == command.RevokeToken {
-				v.add("budgets.%s: is missing, want max and per: %s commands it", s.Kind, path)
-			}
 		}
+	}
+}
+
+// budgeted asks for a budget where a step takes something away.
+func (v *problems) budgeted(path string, s Step, p Policy) {
+	if _, ok := p.budget(s.Kind); !ok && s.Kind.Contains() && s.Mode != command.Shadow {
+		v.add("budgets.%s: is missing, want max and per: %s commands it", s.Kind, path)
 	}
 }
 
 func (v *problems) step(path string, s Step) {
 	if !known(s.Kind) {
-		v.add("%s.kind: is %.40q, want watch, page or revoke_token", path, s.Kind)
+		v.add("%s.kind: is %.40q, want %s", path, s.Kind, kindNames())
 	}
+	if s.Lease > 0 && s.Kind.Standing() == "" {
+		v.add("%s.lease: is %s, but a %s has no undo, want 0s", path, s.Lease, s.Kind)
+	}
+	v.atLeast(path+".lease", s.Lease, 0)
 	switch s.Mode {
 	case command.Shadow, command.Auto:
 		if len(s.Approvers) > 0 {
 			v.add("%s.approvers: is set, but mode is %s", path, s.Mode)
 		}
 	case command.Approve:
-		if s.Kind != command.RevokeToken {
+		if !s.Kind.Contains() {
 			v.add("%s.mode: is approve for %s, want auto: it takes nothing away", path, s.Kind)
 		}
 		if len(s.Approvers) == 0 {
@@ -98,8 +124,25 @@ func (v *problems) step(path string, s Step) {
 	}
 }
 
-func known(k command.Kind) bool {
-	return k == command.Watch || k == command.Page || k == command.RevokeToken
+func kinds() []command.Kind {
+	return []command.Kind{command.Watch, command.Page, command.Restrict, command.Suspend, command.RevokeToken}
+}
+
+func known(k command.Kind) bool { return slices.Contains(kinds(), k) }
+
+// kindNames lists the kinds for a message.
+func kindNames() string {
+	var b strings.Builder
+	for i, k := range kinds() {
+		switch {
+		case i == len(kinds())-1:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(k))
+	}
+	return b.String()
 }
 
 func sortedKinds(m map[command.Kind]Budget) []command.Kind { return slices.Sorted(maps.Keys(m)) }

@@ -1,9 +1,11 @@
 package triage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,38 +14,85 @@ import (
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
-// setPosture lets enforcement points know how the agent of r stands. A posture
-// in force is never eased, only renewed or tightened; it ends by its expiry.
-func (t *Triage) setPosture(ctx context.Context, b *bus, r *record, s command.Standing) error {
-	key := command.Token(r.Action.Target.Agent)
+// hold lets enforcement points know what the action of r calls for. While it
+// lasts it is never eased, only renewed or tightened.
+func (t *Triage) hold(ctx context.Context, b *bus, r *record, s command.Standing) error {
+	return t.setPosture(ctx, b, r, func(p *command.Posture, now time.Time) bool {
+		until := event.At(now.Add(t.policy.Load().postureFor()))
+		if r.Lease != 0 {
+			until = r.Lease
+		}
+		next := command.Hold{Action: r.Action.ID, Standing: s, Reason: r.Action.Reason, Incident: r.Action.Incident, Since: event.At(now), Expires: until}
+		i := slices.IndexFunc(p.Holds, func(h command.Hold) bool { return h.Action == r.Action.ID })
+		if i < 0 {
+			p.Holds = append(p.Holds, next)
+			return true
+		}
+		if h := p.Holds[i]; h.Standing.Rank() >= s.Rank() {
+			return false
+		}
+		p.Holds[i] = next
+		return true
+	})
+}
+
+// release ends what the action of r called for.
+func (t *Triage) release(ctx context.Context, b *bus, r *record) error {
+	return t.setPosture(ctx, b, r, func(p *command.Posture, _ time.Time) bool {
+		n := len(p.Holds)
+		p.Holds = slices.DeleteFunc(p.Holds, func(h command.Hold) bool { return h.Action == r.Action.ID })
+		return len(p.Holds) < n
+	})
+}
+
+// setPosture lets fn change the holds of the agent of r, and works out what follows.
+func (t *Triage) setPosture(ctx context.Context, b *bus, r *record, fn func(p *command.Posture, now time.Time) (changed bool)) error {
+	agent := r.Action.Target.Agent
+	key := command.Token(agent)
 	for {
 		now := t.now()
 		p, rev, err := t.loadPosture(ctx, b, key)
 		if err != nil {
 			return err
 		}
-		inForce := now.Before(p.Expires.Time())
-		if inForce && (p.Standing.Rank() > s.Rank() || p.Standing == s && p.Incident == r.Action.Incident) {
+		before := p.Standing
+		if !fn(&p, now) {
 			return nil
 		}
-		next := command.Posture{
-			Agent: r.Action.Target.Agent, Standing: s, Reason: r.Action.Reason, Incident: r.Action.Incident,
-			Since: event.At(now), Expires: event.At(now.Add(t.policy.Load().postureFor())),
-		}
-		if inForce && p.Standing == s {
-			next.Since = p.Since
-		}
-		// Clocks of two triage processes differ: a later value is never set earlier.
-		next.Set = max(event.At(now), p.Set+1)
-		switch err := savePosture(ctx, b, key, next, rev); {
+		p.Agent = agent
+		weigh(&p, now)
+		switch err := savePosture(ctx, b, key, p, rev); {
 		case errors.Is(err, errConflict):
 			continue
 		case err != nil:
 			return err
 		}
-		t.log.Info("posture set", "agent", next.Agent, "standing", s, "incident", next.Incident)
+		if p.Standing != before {
+			t.log.Info("posture set", "agent", agent, "standing", p.Standing, "incident", p.Incident, "action", r.Action.ID)
+		}
 		return nil
 	}
+}
+
+// weigh puts the hold that decides first and makes the posture of it. Beyond the
+// bound those go that matter least.
+func weigh(p *command.Posture, now time.Time) {
+	at := event.At(now)
+	p.Holds = slices.DeleteFunc(p.Holds, func(h command.Hold) bool { return h.Expires <= at })
+	slices.SortStableFunc(p.Holds, func(a, b command.Hold) int {
+		return cmp.Or(b.Standing.Rank()-a.Standing.Rank(), cmp.Compare(b.Expires, a.Expires))
+	})
+	p.Holds = p.Holds[:min(len(p.Holds), command.MaxHolds)]
+	worst := command.Hold{Standing: command.Normal, Since: at, Expires: at}
+	if len(p.Holds) > 0 {
+		worst = p.Holds[0]
+	}
+	if p.Standing != worst.Standing || worst.Since < p.Since {
+		p.Since = worst.Since
+	}
+	p.Standing, p.Reason, p.Incident, p.Expires = worst.Standing, worst.Reason, worst.Incident, worst.Expires
+	// Clocks of two triage processes differ: a later value is never set earlier.
+	p.Set = max(at, p.Set+1)
 }
 
 // loadPosture reads the posture under key. One that triage did not sign counts

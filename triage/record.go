@@ -22,6 +22,8 @@ type record struct {
 	Due     event.Timestamp `json:"due,omitempty"`     // when the timer looks at it; 0 for never
 	Since   event.Timestamp `json:"since,omitempty"`   // when the present wait began
 	Follow  []string        `json:"follow,omitempty"`  // causes of what follows from it
+	Lease   event.Timestamp `json:"lease,omitempty"`   // when what was done is undone; 0 for never
+	By      string          `json:"by,omitempty"`      // the operator who undid it
 
 	// What was done about it.
 	After    *uint64          `json:"after,omitempty"`    // the command is sent on condition that this is the last sequence of its subject
@@ -56,6 +58,11 @@ func (r *record) move(now time.Time, s command.Status, detail, executor string) 
 	case command.Commanded:
 		r.Action.Expires = event.At(now.Add(step.expires()))
 		r.Attempt, r.Since, r.Due = 1, event.At(now), event.At(now.Add(step.ackTimeout()))
+		if step.Lease > 0 {
+			r.Lease = event.At(now.Add(step.Lease))
+		}
+	case command.Verified:
+		r.Since, r.Due = 0, r.Lease
 	case command.Waiting:
 		r.Action.Expires = event.At(now.Add(step.expires()))
 		r.Since, r.Due = event.At(now), event.At(now.Add(step.EscalateAfter))
@@ -96,6 +103,8 @@ func (r *record) answer(now time.Time, a command.Ack, executor string) (result s
 		return "taken", true
 	case r.Status == a.Status && r.last().Executor != "":
 		return "duplicate", false
+	case r.Status == command.Undone:
+		return "late", false
 	case r.Status == command.Unverified && r.last().Executor == "":
 		if a.Status == command.Verified {
 			r.move(now, a.Status, a.Detail+" (answered late)", executor)
@@ -130,6 +139,26 @@ func (r *record) decide(now time.Time, a command.Approval, operator string) (res
 	return "approved", false
 }
 
+// undo takes back what can be taken back, because an operator says so.
+func (r *record) undo(now time.Time, a command.Approval, operator string) (result string, changed bool) {
+	approvers := r.Ladder[0].Approvers
+	switch {
+	case len(approvers) > 0 && !slices.Contains(approvers, operator):
+		return "not entitled", false
+	case r.Status == command.Undone:
+		return "duplicate", false
+	case !r.was(command.Commanded) || r.Action.Kind == command.Page:
+		return "nothing to undo", false
+	}
+	detail := fmt.Sprintf("by %s: %s", operator, a.Why)
+	if r.Action.Kind == command.RevokeToken {
+		detail = "the posture is released, but the token stays revoked, for that has no undo; " + detail
+	}
+	r.By = operator
+	r.move(now, command.Undone, detail, "")
+	return "undone", true
+}
+
 // tick lets time pass. It reports whether r changed.
 func (r *record) tick(now time.Time, stopped bool) bool {
 	if r.Due == 0 || now.Before(r.Due.Time()) {
@@ -137,6 +166,8 @@ func (r *record) tick(now time.Time, stopped bool) bool {
 	}
 	step := r.Ladder[0]
 	switch r.Status {
+	case command.Verified:
+		r.move(now, command.Undone, fmt.Sprintf("its lease of %s has ended", step.Lease), "")
 	case command.Waiting:
 		if r.Action.Fresh(now) == nil {
 			r.follow(causeWaiting)
@@ -160,10 +191,13 @@ func (r *record) tick(now time.Time, stopped bool) bool {
 
 // standing is the posture that r calls for; empty for none.
 func (r *record) standing() command.Standing {
+	own := r.Action.Kind.Standing()
 	switch {
-	case r.Action.Kind == command.Watch && r.was(command.Commanded):
-		return command.Watched
-	case r.Action.Kind != command.RevokeToken:
+	case r.Status == command.Undone:
+		return ""
+	case own != "" && r.was(command.Commanded):
+		return own
+	case !r.Action.Kind.Contains():
 		return ""
 	case r.was(command.Verified):
 		return command.Contained
@@ -177,12 +211,18 @@ func (r *record) standing() command.Standing {
 
 // owes reports whether something has to be done about r.
 func (r *record) owes() bool {
-	return r.toSend() || r.Logged < len(r.Log) || r.Followed < len(r.Follow) || r.standing() != r.Posture && r.standing() != "" || r.Armed != r.Due
+	return r.toSend() || r.Logged < len(r.Log) || r.Followed < len(r.Follow) || r.toHold() || r.toRelease() || r.Armed != r.Due
 }
+
+// toHold reports whether a posture has to be set.
+func (r *record) toHold() bool { s := r.standing(); return s != "" && s != r.Posture }
+
+// toRelease reports whether a posture that was set has to end.
+func (r *record) toRelease() bool { return r.Status == command.Undone && r.Posture != "" }
 
 // toSend reports whether a command has to be published. An action that only triage itself carries out has none.
 func (r *record) toSend() bool {
-	return r.Status == command.Commanded && r.Action.Kind != command.Watch && r.Sent < r.Attempt
+	return r.Status == command.Commanded && r.Action.Kind.Standing() == "" && r.Sent < r.Attempt
 }
 
 // outcome is the i-th record of r for the world.

@@ -47,13 +47,20 @@ func FuzzRecord(f *testing.F) {
 				}
 			case 6, 7:
 				r.tick(now, op%10 == 7)
+			case 8:
+				if result, changed := r.undo(now, command.Approval{Decision: command.Undo}, "op"); changed != (result == "undone") {
+					t.Fatalf("undo is %s, changed %t", result, changed)
+				}
 			default:
 				now = now.Add(time.Duration(op) * time.Second)
 			}
-			if before == command.Verified && r.Status != command.Verified {
+			if before == command.Undone && r.Status != command.Undone {
+				t.Fatalf("undone became %s", r.Status)
+			}
+			if before == command.Verified && r.Status != command.Verified && r.Status != command.Undone {
 				t.Fatalf("verified became %s", r.Status)
 			}
-			if slices.Contains([]command.Status{command.Rejected, command.Expired, command.Failed}, before) && r.Status != before {
+			if slices.Contains([]command.Status{command.Rejected, command.Expired, command.Failed}, before) && r.Status != before && (before != command.Failed || r.Status != command.Undone) {
 				t.Fatalf("%s became %s", before, r.Status)
 			}
 			if r.Attempt > 3 {
@@ -104,10 +111,11 @@ func FuzzFinding(f *testing.F) {
 			return
 		}
 		i := incident{ID: hash(fi.Agent), Findings: []string{fi.ID}, First: fi.Time}
-		p, ok := propose(&policy, &i, &fi, time.Now())
-		if !ok {
-			t.Fatal("a policy without conditions does not match")
+		all := propose(&policy, &i, &fi, time.Now())
+		if len(all) != 1 {
+			t.Fatalf("a policy without conditions proposes %d actions", len(all))
 		}
+		p := all[0]
 		if err := fit(&bus{signer: s}, &p); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,10 @@ func (t *Triage) apply(ctx context.Context, b *bus, p proposal) error {
 		if err != nil {
 			return err
 		}
+		if r.Status == command.Undone { // another finding calls for it again
+			p.Action.ID, p.Undid = hash(p.Action.ID, "again"), r.By
+			continue
+		}
 		before := r.Status
 		// An action that was only shadowed or held back is asked for again when
 		// another finding of the incident calls for it.
@@ -80,11 +84,16 @@ func (t *Triage) settle(ctx context.Context, b *bus, action string) error {
 
 // work does what r owes: first what stops the agent, then what tells of it.
 func (t *Triage) work(ctx context.Context, b *bus, r *record, rev *uint64) error {
-	if s := r.standing(); s != "" && s != r.Posture {
+	if r.toHold() || r.toRelease() {
 		if err := t.at("posture"); err != nil {
 			return err
 		}
-		if err := t.setPosture(ctx, b, r, s); err != nil {
+		s := r.standing()
+		set := func() error { return t.hold(ctx, b, r, s) }
+		if s == "" {
+			set = func() error { return t.release(ctx, b, r) }
+		}
+		if err := set(); err != nil {
 			return err
 		}
 		r.Posture = s
@@ -94,9 +103,9 @@ func (t *Triage) work(ctx context.Context, b *bus, r *record, rev *uint64) error
 			return err
 		}
 	}
-	if r.Action.Kind == command.Watch && r.Status == command.Commanded {
+	if s := r.Action.Kind.Standing(); s != "" && r.Status == command.Commanded {
 		// The posture is all there is to it, and it is acknowledged.
-		r.move(t.now(), command.Verified, "the posture is set to "+string(command.Watched), "")
+		r.move(t.now(), command.Verified, "the posture is set to "+string(s), "")
 		if err := t.put(ctx, b, r, rev); err != nil {
 			return err
 		}

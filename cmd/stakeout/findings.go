@@ -41,11 +41,12 @@ func newActions(g *global) *cobra.Command {
 	var f store.ActionFilter
 	var since time.Duration
 	var status string
-	return question[command.Outcome]{
+	cmd := question[command.Outcome]{
 		use:   "actions",
 		short: "Show what was done about it",
 		long: `Show actions and how far they have come, latest first. An action that waits for
-approval is decided by 'stakeout approve ID' or 'stakeout reject ID'.`,
+approval is decided by 'stakeout approve ID' or 'stakeout reject ID', and one that was
+carried out is undone by 'stakeout actions undo ID'.`,
 		head: []string{"TIME", "STATUS", "KIND", "MODE", "AGENT", "ID", "DETAIL"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "against this agent only")
@@ -63,6 +64,8 @@ approval is decided by 'stakeout approve ID' or 'stakeout reject ID'.`,
 			return []string{when(o.Time), string(o.Status), string(a.Kind), string(a.Mode), a.Target.Agent, a.ID, o.Detail}
 		},
 	}.command(g)
+	cmd.AddCommand(newUndo(g))
+	return cmd
 }
 
 func newAgents(g *global) *cobra.Command {

@@ -62,7 +62,7 @@ EXIT STATUS
 	}
 	add("run", newDemo(&g), newDrill(&g), newUp(&g), newRole(&g, app.Ingest), newRole(&g, app.Detect), newRole(&g, app.Triage), newRole(&g, app.Store), newRole(&g, app.Executor))
 	add("feed", newShip(&g), newSimulate())
-	add("ask", newFindings(&g), newActions(&g), newAgents(&g), newRejects(&g), newBacktest(&g), newConfig(&g))
+	add("ask", newFindings(&g), newActions(&g), newDwell(&g), newAgents(&g), newRejects(&g), newBacktest(&g), newConfig(&g))
 	add("act", newDecide(&g, "approve"), newDecide(&g, "reject"))
 	root.AddCommand(newEngine(), newPart())
 	return root

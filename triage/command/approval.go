@@ -2,7 +2,7 @@ package command
 
 import "github.com/stakeout-project/stakeout/ingest/event"
 
-// An Approval is an operator's decision on an action that waits for one.
+// An Approval is an operator's decision on an action.
 type Approval struct {
 	Action   string          `json:"action"` // id
 	Decision Decision        `json:"decision"`
@@ -10,11 +10,13 @@ type Approval struct {
 	Time     event.Timestamp `json:"time"`
 }
 
-// Decision is a yes or a no.
+// Decision is what an operator wants.
 type Decision string
 
-// The two decisions.
+// The decisions. An approval and a rejection are about an action that waits, an
+// undo is about one that was carried out.
 const (
 	Approved Decision = "approve"
 	Refused  Decision = "reject"
+	Undo     Decision = "undo"
 )

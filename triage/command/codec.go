@@ -132,7 +132,7 @@ func (o Outcome) check() error {
 // valid reports whether s is one of the statuses.
 func (s Status) valid() bool {
 	switch s {
-	case Shadowed, Waiting, Held, Commanded, Verified, Unverified, Failed, Rejected, Expired:
+	case Shadowed, Waiting, Held, Commanded, Verified, Unverified, Failed, Rejected, Expired, Undone:
 		return true
 	}
 	return false
@@ -212,8 +212,8 @@ func (a Approval) check() error {
 	switch {
 	case !validID(a.Action):
 		return fmt.Errorf("%s: action: %w", ApprovalType, ErrMalformed)
-	case a.Decision != Approved && a.Decision != Refused:
-		return fmt.Errorf("%s: decision is %.20q, want approve or reject: %w", ApprovalType, a.Decision, ErrMalformed)
+	case a.Decision != Approved && a.Decision != Refused && a.Decision != Undo:
+		return fmt.Errorf("%s: decision is %.20q, want approve, reject or undo: %w", ApprovalType, a.Decision, ErrMalformed)
 	case len(a.Why) > maxDetail:
 		return fmt.Errorf("%s: why is %d bytes, want at most %d: %w", ApprovalType, len(a.Why), maxDetail, ErrMalformed)
 	}

@@ -14,8 +14,27 @@ type Kind string
 const (
 	Watch       Kind = "watch"        // posture only: enforcement points may look closer
 	Page        Kind = "page"         // wake a person
+	Restrict    Kind = "restrict"     // posture only: enforcement points deny what changes the world
+	Suspend     Kind = "suspend"      // posture only: enforcement points deny everything
 	RevokeToken Kind = "revoke_token" // RFC 7009, verified by RFC 7662
 )
+
+// Contains reports whether an action of kind k takes something away from an agent.
+func (k Kind) Contains() bool { return k == Restrict || k == Suspend || k == RevokeToken }
+
+// Standing is the posture that an action of kind k consists of; empty where an
+// executor carries it out.
+func (k Kind) Standing() Standing {
+	switch k {
+	case Watch:
+		return Watched
+	case Restrict:
+		return Restricted
+	case Suspend:
+		return Contained
+	}
+	return ""
+}
 
 // Mode is how far an action goes by itself.
 type Mode string
@@ -30,7 +49,8 @@ const (
 // Status is how far an action has come.
 type Status string
 
-// The statuses. An action ends in verified, unverified, failed, rejected, expired or shadowed.
+// The statuses. An action ends in verified, unverified, failed,
+// rejected, expired, shadowed or undone.
 const (
 	Shadowed   Status = "shadowed"   // mode shadow: would have been commanded
 	Waiting    Status = "waiting"    // mode approve: not decided yet
@@ -41,6 +61,7 @@ const (
 	Failed     Status = "failed"     // the executor could not carry it out
 	Rejected   Status = "rejected"   // an approver said no
 	Expired    Status = "expired"    // nobody decided in time
+	Undone     Status = "undone"     // its lease ended, or an operator undid it
 )
 
 // Target names what an action is aimed at. Credentials are named, never held.
@@ -65,9 +86,11 @@ type Action struct {
 	Reason   string   `json:"reason"`
 	Findings []string `json:"findings"`
 
-	Occurred event.Timestamp `json:"occurred"` // time of the first finding's event
-	Decided  event.Timestamp `json:"decided"`  // when triage decided
-	Expires  event.Timestamp `json:"expires"`  // an executor refuses it after this
+	Occurred event.Timestamp `json:"occurred"`           // time of the first finding's event
+	Ingested event.Timestamp `json:"ingested,omitempty"` // when Kafka took that event in
+	Found    event.Timestamp `json:"found,omitempty"`    // when it was judged
+	Decided  event.Timestamp `json:"decided"`            // when triage decided
+	Expires  event.Timestamp `json:"expires"`            // an executor refuses it after this
 }
 
 // An Outcome is what became of an action so far.

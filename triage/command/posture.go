@@ -26,6 +26,31 @@ type Posture struct {
 	Since    event.Timestamp `json:"since"`
 	Set      event.Timestamp `json:"set"` // when triage wrote this value
 	Expires  event.Timestamp `json:"expires"`
+	Holds    []Hold          `json:"holds,omitempty"` // of the actions that call for it, the one that decides first
+}
+
+// A Hold is what one action calls for. A posture is the worst of its holds that
+// have not expired, so that the end of one action frees nobody whom another holds.
+type Hold struct {
+	Action   string          `json:"action"`
+	Standing Standing        `json:"standing"`
+	Reason   string          `json:"reason,omitempty"`
+	Incident string          `json:"incident,omitempty"`
+	Since    event.Timestamp `json:"since"`
+	Expires  event.Timestamp `json:"expires"`
+}
+
+// MaxHolds bounds the holds of a posture.
+const MaxHolds = 16
+
+// At returns the hold that decides at a time. There is none where the agent is [Normal].
+func (p *Posture) At(now event.Timestamp) (worst Hold, ok bool) {
+	for _, h := range p.Holds {
+		if now < h.Expires && h.Standing.Rank() > worst.Standing.Rank() {
+			worst, ok = h, true
+		}
+	}
+	return worst, ok
 }
 
 // BeatKey is the key of [PostureBucket] under which triage writes that it is

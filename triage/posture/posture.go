@@ -203,8 +203,8 @@ func (f *Feed) Decide(agent string) Decision {
 	d := Decision{Standing: command.Normal}
 	now := f.now()
 	if v, ok := f.agents.Load(agent); ok {
-		if p := v.(*command.Posture); event.At(now) < p.Expires {
-			d.Standing, d.Reason, d.Incident = p.Standing, p.Reason, p.Incident
+		if h, ok := v.(*command.Posture).At(event.At(now)); ok {
+			d.Standing, d.Reason, d.Incident = h.Standing, h.Reason, h.Incident
 		}
 	}
 	if f.heard.Load() == 0 || f.silence() > f.cfg.Stale {

@@ -79,7 +79,8 @@ func (d *desk) must(err error) {
 func (d *desk) set(agent string, s command.Standing, ago int) []byte {
 	d.Helper()
 	now := time.Now().Add(-time.Duration(ago) * time.Second)
-	p := command.Posture{Agent: agent, Standing: s, Since: event.At(now), Set: event.At(now), Expires: event.At(now.Add(time.Hour))}
+	p := command.Posture{Agent: agent, Standing: s, Since: event.At(now), Set: event.At(now), Expires: event.At(now.Add(time.Hour)),
+		Holds: []command.Hold{{Action: "a1", Standing: s, Expires: event.At(now.Add(time.Hour))}}}
 	value, err := command.SealPosture(d.triage, command.Token(agent), p)
 	d.must(err)
 	d.put(command.Token(agent), value)
@@ -247,7 +248,7 @@ func BenchmarkDecide(b *testing.B) {
 	f.heard.Store(time.Now().Add(time.Hour).UnixNano())
 	for i := range 100_000 {
 		id := fmt.Sprint("agent-", i)
-		f.agents.Store(id, &command.Posture{Agent: id, Standing: command.Contained, Expires: event.At(time.Now().Add(time.Hour))})
+		f.agents.Store(id, &command.Posture{Agent: id, Holds: []command.Hold{{Standing: command.Contained, Expires: event.At(time.Now().Add(time.Hour))}}})
 	}
 	b.ReportAllocs()
 	for b.Loop() {
