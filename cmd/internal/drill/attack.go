@@ -10,7 +10,7 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// attacks are five hijacked agents, each with all that happens in the sessions
+// attacks are hijacked agents, each with all that happens in the sessions
 // of its attack. Times are counted from the first malicious event.
 type attacks struct {
 	labels []simulate.Label
@@ -23,17 +23,18 @@ type timed struct {
 	ev *event.Event
 }
 
-// five says how many attacks of which threat there are.
-func five() map[string]int {
-	return map[string]int{"privilege-drift": 1, "confused-deputy": 1, "indirect-prompt-injection": 2, "memory-poisoning": 1}
+// mix says how many attacks of which threat there are among n, a multiple of five.
+func mix(n int) map[string]int {
+	return map[string]int{"privilege-drift": n / 5, "confused-deputy": n / 5, "indirect-prompt-injection": 2 * n / 5, "memory-poisoning": n / 5}
 }
 
-// attacks lets the fleet live on under attack, unseen, and takes five attacks
-// out of it, so that each of them begins its harm at the same moment.
+// attacks lets the fleet live on under attack, unseen, and takes as many attacks
+// out of it as are wanted, so that each of them begins its harm at the same moment.
 func (d *drill) attacks(ctx context.Context, fleet *simulate.Fleet) (*attacks, error) {
 	lc := simulate.DefaultLiveConfig(time.Now())
-	lc.Duration, lc.Threats, lc.Injections = 10*time.Second, nil, 2
-	for name := range five() {
+	lc.Duration, lc.Threats, lc.Injections = 10*time.Second, nil, 2*d.cfg.Incidents/5
+	left := mix(d.cfg.Incidents)
+	for name := range left {
 		lc.Threats = append(lc.Threats, name)
 	}
 	events, err := fleet.Live(lc)
@@ -49,7 +50,6 @@ func (d *drill) attacks(ctx context.Context, fleet *simulate.Fleet) (*attacks, e
 		all = append(all, kept)
 	}
 	a := &attacks{}
-	left := five()
 	issued := map[string]bool{}
 	for _, l := range fleet.Labels() {
 		if left[l.Threat] == 0 || slices.ContainsFunc(a.labels, func(o simulate.Label) bool { return o.Agent == l.Agent }) {
@@ -73,8 +73,8 @@ func (d *drill) attacks(ctx context.Context, fleet *simulate.Fleet) (*attacks, e
 		}
 	}
 	slices.SortStableFunc(a.events, func(x, y timed) int { return int(x.at - y.at) })
-	if len(a.labels) != 5 {
-		return nil, fmt.Errorf("only %d of five attacks found an agent they fit, want another seed or more agents", len(a.labels))
+	if len(a.labels) != d.cfg.Incidents {
+		return nil, fmt.Errorf("only %d of %d attacks found an agent they fit, want another seed or more agents", len(a.labels), d.cfg.Incidents)
 	}
 	return a, ctx.Err()
 }

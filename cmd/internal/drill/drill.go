@@ -5,6 +5,7 @@ package drill
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,33 +18,41 @@ import (
 	"github.com/stakeout-project/stakeout/cmd/internal/simulate"
 	"github.com/stakeout-project/stakeout/cmd/internal/stage"
 	"github.com/stakeout-project/stakeout/deploy/local"
-	"github.com/stakeout-project/stakeout/rules"
 	"github.com/stakeout-project/stakeout/triage/posture"
 )
 
+//go:embed response.yaml
+var response []byte
+
 // Config says how hard the drill is.
 type Config struct {
-	Rate   int           // events per second of the fleet's other agents
-	Load   time.Duration // how long they work; the attacks come a third into it
-	Agents int           // with a past, of which five are attacked
-	Seed   uint64        // of the fleet
-	Dir    string        // data directory, kept; empty: a temporary one
+	Incidents int           // at once
+	Rate      int           // events per second of the fleet's other agents
+	Load      time.Duration // how long they work; the attacks come a third into it
+	Agents    int           // with a past, some of which are attacked
+	Seed      uint64        // of the fleet
+	Dir       string        // data directory, kept; empty: a temporary one
 }
 
-// DefaultConfig is five thousand events a second for half a minute.
-func DefaultConfig() Config { return Config{Rate: 5000, Load: 30 * time.Second, Agents: 60, Seed: 3} }
+// DefaultConfig is five incidents among five thousand events a second for half a minute.
+func DefaultConfig() Config {
+	return Config{Incidents: 5, Rate: 5000, Load: 30 * time.Second, Agents: 60, Seed: 3}
+}
 
 // Validate lists everything wrong with c.
 func (c Config) Validate() error {
 	var errs []error
+	if c.Incidents < 5 || c.Incidents > 500 || c.Incidents%5 != 0 {
+		errs = append(errs, fmt.Errorf("incidents: are %d, want a multiple of 5 up to 500", c.Incidents))
+	}
 	if c.Rate < 0 || c.Rate > 1_000_000 {
 		errs = append(errs, fmt.Errorf("rate: is %d, want 0 to 1000000", c.Rate))
 	}
 	if c.Load < 10*time.Second || c.Load > time.Hour {
 		errs = append(errs, fmt.Errorf("load: is %s, want 10s to 1h", c.Load))
 	}
-	if c.Agents < 40 || c.Agents > 5000 {
-		errs = append(errs, fmt.Errorf("agents: are %d, want 40 to 5000: with fewer, some attacks find no agent they fit", c.Agents))
+	if least := max(40, 8*c.Incidents); c.Agents < least || c.Agents > 5000 {
+		errs = append(errs, fmt.Errorf("agents: are %d, want %d to 5000: with fewer, some attacks find no agent they fit", c.Agents, least))
 	}
 	return errors.Join(errs...)
 }
@@ -56,12 +65,8 @@ func Run(ctx context.Context, cfg Config, view stage.Viewer, log *slog.Logger) (
 	if err := cfg.Validate(); err != nil {
 		return Result{}, err
 	}
-	acting, err := rules.Shipped.ReadFile("response.auto.yaml")
-	if err != nil {
-		return Result{}, err
-	}
 	view.Say("starting Kafka, NATS and ClickHouse, embedded")
-	st, err := stage.Open(ctx, stage.Config{Dir: cfg.Dir, Response: acting}, view, log)
+	st, err := stage.Open(ctx, stage.Config{Dir: cfg.Dir, Response: response}, view, log)
 	if err != nil {
 		return Result{}, err
 	}
@@ -119,7 +124,7 @@ func (d *drill) play(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	d.view.Say("%d events a second for %s, and five agents hijacked at once", d.cfg.Rate, d.cfg.Load)
+	d.view.Say("%d events a second for %s, and %d agents hijacked at once", d.cfg.Rate, d.cfg.Load, d.cfg.Incidents)
 	rate, err := d.live(ctx, attacks)
 	if err != nil {
 		return Result{}, err
@@ -162,10 +167,11 @@ func (d *drill) history(ctx context.Context, fleet *simulate.Fleet) error {
 	}
 }
 
-// settle waits until every attack is contained, or for so long that it will not be any more.
+// settle waits until every attack is contained and undone again, or for so long
+// that it will not be any more.
 func (d *drill) settle(ctx context.Context, a *attacks) error {
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
-		if d.stage.Watch.Seen().Settled(a.labels) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if seen := d.stage.Watch.Seen(); seen.Settled(a.labels) && d.undone(seen, a) == len(a.labels) {
 			return nil
 		}
 		if err := stage.Sleep(ctx, 100*time.Millisecond); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// live has the other agents work, a third into it the five attacks begin, and a
+// live has the other agents work, a third into it the attacks begin, and a
 // gateway is asked all the time. It returns how many events a second went
 // through ingest.
 func (d *drill) live(ctx context.Context, a *attacks) (rate float64, err error) {

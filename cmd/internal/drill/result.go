@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/stage"
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -76,8 +77,32 @@ func (d *drill) count(a *attacks, rate float64) (Result, error) {
 		}
 		r.Stops = append(r.Stops, s)
 	}
+	r.Undone = d.undone(seen, a)
+	if r.Undone < r.Incidents {
+		errs = append(errs, fmt.Errorf("%d of %d containments did not end with their lease", r.Incidents-r.Undone, r.Incidents))
+	}
 	r.CommandP50, r.CommandP99, r.RefusalP99 = quantile(commands, .5), quantile(commands, .99), quantile(refusals, .99)
 	return r, errors.Join(errs...)
+}
+
+// undone is how many attacks' agents were suspended on a lease that has ended,
+// and are let through by the gateway again.
+func (d *drill) undone(seen stage.Seen, a *attacks) (n int) {
+	for _, l := range a.labels {
+		if about := seen.About(l); len(about) > 0 && d.ended(seen, about[0].Finding) {
+			n++
+		}
+	}
+	return n
+}
+
+func (d *drill) ended(seen stage.Seen, f detect.Finding) bool {
+	for _, o := range seen.Latest {
+		if o.Status == command.Undone && o.Action.Kind == command.Suspend && slices.Contains(o.Action.Findings, f.ID) {
+			return d.feed.Decide(f.Agent).Standing == command.Normal
+		}
+	}
+	return false
 }
 
 // commanded is when the first command because of the finding stood on NATS.
