@@ -1,0 +1,90 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stakeout-project/stakeout/cmd/internal/simulate"
+)
+
+// A line is what one agent's log shipper sends.
+type line struct {
+	agent, id string
+	text      []byte
+}
+
+// history is a deterministic log of a fleet under attack. Some of it arrives
+// late, out of order and twice.
+func history(seed uint64, agents int, days float64) ([]line, error) {
+	cfg := simulate.DefaultConfig()
+	cfg.Agents, cfg.Days, cfg.Rate, cfg.Seed, cfg.Injections, cfg.Disorder = agents, days, 100, seed, 2, .05
+	fleet, err := simulate.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("simulate: %w", err)
+	}
+	var lines []line
+	for ev := range fleet.Events() {
+		lines = append(lines, line{agent: ev.Agent, id: ev.ID, text: ev.AppendJSON(nil)})
+	}
+	return lines, nil
+}
+
+// A loader sends lines to the raw topic, evenly over a time, with a client that
+// is not ours. A line counts when it is acknowledged by all replicas.
+type loader struct {
+	addr  string
+	topic string
+	lines []line
+	over  time.Duration
+	sent  int
+}
+
+const loadStep = 100 * time.Millisecond
+
+func (l *loader) run(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(l.addr), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1),
+		kgo.UnknownTopicRetries(-1), kgo.ProduceRequestTimeout(3*time.Second), kgo.RetryTimeout(time.Hour))
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	defer client.Close()
+	step := max(1, len(l.lines)*int(loadStep)/int(max(l.over, loadStep)))
+	tick := time.NewTicker(loadStep)
+	defer tick.Stop()
+	for l.sent < len(l.lines) {
+		chunk := l.lines[l.sent:min(len(l.lines), l.sent+step)]
+		var records []*kgo.Record
+		for _, x := range chunk {
+			records = append(records, &kgo.Record{Topic: l.topic, Key: []byte(x.agent), Value: x.text})
+		}
+		if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+			if ctx.Err() != nil {
+				return errors.Join(ctx.Err(), err)
+			}
+			return fmt.Errorf("load: after %d lines: %w", l.sent, err)
+		}
+		l.sent += len(chunk)
+		// What an outage held up is caught up with: the load goes on.
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// poison are lines that are no events, which must not hold up the others.
+func poison() []line {
+	long, err := json.Marshal(map[string]any{"time": "2026-01-05T09:00:00Z", "name": "tool.call", "agent": ""})
+	if err != nil {
+		panic(err) // a map of strings
+	}
+	return []line{{agent: "nobody", text: []byte("this is no JSON")}, {agent: "nobody", text: long}}
+}

@@ -1,0 +1,200 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// mischief is what is done to a world, in an order that the seed decides. When
+// exactly it happens, the machine decides.
+type mischief struct {
+	w   *world
+	rng *rand.Rand
+
+	killed, frozen, cut, torn int
+
+	repairs sync.WaitGroup // under way
+	mu      sync.Mutex
+	busy    map[part]bool // down or frozen
+	errs    []error
+}
+
+func newMischief(w *world) *mischief {
+	return &mischief{w: w, rng: rand.New(rand.NewPCG(w.cfg.Seed, 1)), busy: map[part]bool{}}
+}
+
+// run disturbs for so many rounds. What it breaks is repaired a little later,
+// while it goes on.
+func (m *mischief) run(ctx context.Context) error {
+	for round := range m.w.cfg.Rounds {
+		wait(ctx, m.upTo(m.w.cfg.Pause)+m.w.cfg.Pause/2)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var err error
+		switch n := m.rng.IntN(20); {
+		case n < 12 || m.w.cfg.only != "":
+			err = m.kill(round)
+		case n < 16:
+			err = m.freeze(round)
+		default:
+			err = m.sever(round)
+		}
+		if err != nil {
+			return fmt.Errorf("round %d: %w", round, err)
+		}
+	}
+	return nil
+}
+
+func (m *mischief) upTo(d time.Duration) time.Duration { return time.Duration(m.rng.Int64N(int64(d))) }
+
+// victim picks a part, roles three times as often as servers, and takes it.
+func (m *mischief) victim() part {
+	var among []part
+	for _, p := range m.w.roles {
+		if m.w.cfg.only == "" || strings.HasPrefix(p.String(), m.w.cfg.only) {
+			among = append(among, p, p, p)
+		}
+	}
+	if m.w.cfg.only == "" {
+		for _, p := range m.w.servers {
+			among = append(among, p, p)
+		}
+	}
+	first := m.rng.IntN(len(among))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range among {
+		if p := among[(first+i)%len(among)]; !m.busy[p] {
+			m.busy[p] = true
+			return p
+		}
+	}
+	return nil
+}
+
+// later repairs a part after a while.
+func (m *mischief) later(p part, d time.Duration, repair func() error) {
+	m.repairs.Go(func() {
+		time.Sleep(d)
+		err := repair()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.busy, p)
+		if err != nil {
+			m.errs = append(m.errs, err)
+		}
+	})
+}
+
+func (m *mischief) kill(round int) error {
+	p := m.victim()
+	if p == nil {
+		return nil
+	}
+	m.killed++
+	down, tear := m.upTo(1500*time.Millisecond), m.rng.IntN(2) == 0
+	m.w.log.Info("kill", "round", round, "part", p.String(), "down", down.Round(time.Millisecond))
+	if err := p.kill(); err != nil {
+		return err
+	}
+	if p.String() == "kafka" && tear {
+		m.torn++
+		if err := m.tearTail(); err != nil {
+			return err
+		}
+	}
+	m.later(p, down, p.start)
+	return nil
+}
+
+// freeze stops a part for longer than its session lasts: others take over its
+// work, and it comes back in the belief that nothing happened.
+func (m *mischief) freeze(round int) error {
+	p := m.victim()
+	if p == nil {
+		return nil
+	}
+	m.frozen++
+	d := sessionTimeout + time.Second + m.upTo(3*time.Second)
+	m.w.log.Info("freeze", "round", round, "part", p.String(), "for", d.Round(time.Millisecond))
+	if err := p.freeze(); err != nil {
+		return err
+	}
+	m.later(p, d, p.thaw)
+	return nil
+}
+
+// sever cuts all connections to a server, or lets nothing pass for a while.
+func (m *mischief) sever(round int) error {
+	names := []string{"kafka", "nats", "clickhouse"}
+	p := m.w.proxies[names[m.rng.IntN(len(names))]]
+	m.cut++
+	if m.rng.IntN(2) == 0 {
+		d := m.upTo(2 * time.Second)
+		m.w.log.Info("cut", "round", round, "server", p.name, "for", d.Round(time.Millisecond))
+		return p.cut(d)
+	}
+	d := sessionTimeout + m.upTo(3*time.Second)
+	m.w.log.Info("stall", "round", round, "server", p.name, "for", d.Round(time.Millisecond))
+	p.stall()
+	m.repairs.Go(func() {
+		time.Sleep(d)
+		p.flow()
+	})
+	return nil
+}
+
+// tearTail leaves at the end of a broker's newest log what a write that was cut
+// short leaves there: bytes that are no batch. Both brokers promise to cut
+// them off when they start; what they had acknowledged stands before them.
+func (m *mischief) tearTail() error {
+	var newest string
+	var at time.Time
+	err := filepath.WalkDir(m.w.kafkaData, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !slices.Contains([]string{".dat", ".log"}, filepath.Ext(path)) || !strings.Contains(path, "stakeout.") {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.ModTime().After(at) {
+			newest, at = path, info.ModTime()
+		}
+		return err
+	})
+	if err != nil || newest == "" {
+		return err
+	}
+	torn := make([]byte, 1+m.rng.IntN(300))
+	for i := range torn {
+		torn[i] = byte(m.rng.Uint32())
+	}
+	m.w.log.Info("tear", "file", newest, "bytes", len(torn))
+	f, err := os.OpenFile(newest, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(torn)
+	return errors.Join(err, f.Close())
+}
+
+// end waits until everything is repaired.
+func (m *mischief) end() error {
+	m.repairs.Wait()
+	for _, p := range append(m.w.roles, m.w.servers...) {
+		m.errs = append(m.errs, p.thaw())
+		if p, ok := p.(*process); ok {
+			m.errs = append(m.errs, p.start()) // where it fell
+		}
+	}
+	return errors.Join(m.errs...)
+}
