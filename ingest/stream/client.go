@@ -130,8 +130,8 @@ func (c *Client) cause(ctx context.Context, err error) error {
 }
 
 // retry repeats op until it succeeds, fails for good, or ctx ends.
-func (c *Client) retry(ctx context.Context, what string, op func(context.Context) error) error {
-	defer c.recovered(what)
+func (c *Client) retry(ctx context.Context, what string, op func(context.Context) error) (err error) {
+	defer func() { c.settled(what, err) }()
 	for b := (backoff{}); ; {
 		err := op(ctx)
 		if err == nil {
@@ -157,7 +157,16 @@ func (c *Client) trouble(what string, err error) {
 	}
 }
 
-// recovered notes that what was in trouble works or was given up.
+// settled notes that what may have been in trouble works, or was given up with err.
+func (c *Client) settled(what string, err error) {
+	if err == nil {
+		c.recovered(what)
+		return
+	}
+	c.health.clear(what)
+}
+
+// recovered notes that what was in trouble works, or that the trouble is nobody's any more.
 func (c *Client) recovered(what string) {
 	if t := c.health.clear(what); t.told {
 		c.log.Info("kafka works again", "op", what, "after", time.Since(t.since).Round(time.Millisecond))

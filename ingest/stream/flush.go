@@ -25,7 +25,7 @@ const maxRequestBytes = 16 << 20
 // the broker had it after all, it is stored twice.
 //
 // A producer that has a name is not given a new id: it fails with [ErrFenced].
-func (p *Producer) Flush(ctx context.Context) error {
+func (p *Producer) Flush(ctx context.Context) (err error) {
 	if err := p.refresh(ctx); err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 		return err
 	}
 	what := fmt.Sprintf("produce as %d", p.id)
-	defer p.c.recovered(what)
+	defer func() { p.c.settled(what, err) }()
 	for b := (backoff{}); len(p.busy) > 0; {
 		progress, err := p.round(ctx)
 		if err != nil && permanent(err) {
@@ -53,7 +53,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
 		}
 	}
-	err := errors.Join(p.dropped...)
+	err = errors.Join(p.dropped...)
 	p.dropped = nil
 	return err
 }
