@@ -78,7 +78,7 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 		}
 	}()
 	if cfg.Dir != "" {
-		if k.lock, err = lockDir(cfg.Dir); err != nil {
+		if k.lock, err = Lock(cfg.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -155,9 +155,10 @@ func (k *Kafka) unlock() error {
 	return nil
 }
 
-// lockDir takes the directory for this process: two brokers over one directory
-// would write over each other's logs. The kernel drops the lock with the process.
-func lockDir(dir string) (*os.File, error) {
+// Lock makes a data directory, if it is not there, and takes it for this process
+// until the file is closed: two brokers over one directory would write over each
+// other's logs. The kernel drops the lock with the process.
+func Lock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}

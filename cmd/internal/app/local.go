@@ -23,6 +23,7 @@ type Local struct {
 	NATS   *local.NATS
 	Engine *chdb.Engine
 	dir    string
+	lock   *os.File
 }
 
 // EngineCommand is the hidden subcommand that runs the ClickHouse engine in a process of its own.
@@ -38,8 +39,8 @@ func StartLocal(ctx context.Context, cfg Config, log *slog.Logger) (_ *Local, _ 
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	if err := os.MkdirAll(cfg.Up.Dir, 0o700); err != nil {
-		return nil, cfg, err
+	if l.lock, err = local.Lock(cfg.Up.Dir); err != nil {
+		return nil, cfg, fmt.Errorf("%w; stop the 'stakeout up' that uses it, or set up.dir to another one", err)
 	}
 	usual := DefaultConfig()
 	if cfg.Store.URL == usual.Store.URL {
@@ -104,9 +105,13 @@ func (l *Local) Close() error {
 	if l.Engine != nil {
 		errs = append(errs, l.Engine.Close())
 	}
+	if l.lock == nil { // the directory is somebody else's
+		return errors.Join(errs...)
+	}
 	if err := os.Remove(filepath.Join(l.dir, addressFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
+	errs = append(errs, l.lock.Close())
 	return errors.Join(errs...)
 }
 
@@ -139,7 +144,12 @@ func (l *Local) announce(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", addressFile, err)
 	}
-	return os.WriteFile(filepath.Join(l.dir, addressFile), append(b, '\n'), 0o600)
+	// Who reads the file while it is written finds the old one, or the new one whole.
+	path := filepath.Join(l.dir, addressFile)
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // Attached returns cfg with the addresses of the `stakeout up` that runs over the
