@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,18 +134,16 @@ func DefaultTopics() Topics {
 		Profiles: "stakeout.profiles", Partitions: 8, Retention: 7 * 24 * time.Hour}
 }
 
-// Validate names every setting that no role can use. What one role needs is
-// looked at when that role runs: see [Config.ValidateRoles].
+// Validate names every setting that no role can use. What is left empty is
+// looked at when a role runs that needs it: see [Config.ValidateRoles].
 func (c Config) Validate() error {
 	var errs []error
-	for _, part := range []struct {
-		key string
-		err error
-	}{
-		{"log", c.Log.Validate()}, {"http", c.HTTP.Validate()}, {"up", c.Up.Validate()}, {"kafka", c.Kafka.Validate()},
-		{"topics", c.Topics.Validate()}, {"detect", c.Detect.Validate()},
-	} {
-		errs = append(errs, prefixed(part.key, part.err)...)
+	for _, s := range c.sections() {
+		for _, err := range prefixed(s.key, s.err) {
+			if s.role == "" || !strings.Contains(err.Error(), ": is empty, want ") {
+				errs = append(errs, err)
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -152,25 +151,36 @@ func (c Config) Validate() error {
 // ValidateRoles names every setting that one of the roles cannot use.
 func (c Config) ValidateRoles(roles ...Role) error {
 	var errs []error
-	for _, r := range roles {
-		switch r {
-		case Ingest:
-			errs = append(errs, prefixed("topics", c.ingest().Validate())...)
-		case Triage:
-			errs = append(errs, prefixed("triage", c.Triage.Validate())...)
-		case Store:
-			errs = append(errs, prefixed("store", c.Store.Validate())...)
-			errs = append(errs, prefixed("actions.nats", c.Actions.NATS.Validate())...)
-			errs = append(errs, prefixed("actions.trust", c.Actions.Trust.Validate())...)
-		case Executor:
-			errs = append(errs, prefixed("executor", c.Executor.Validate())...)
-			errs = append(errs, prefixed("page", c.Page.Validate())...)
-			if c.OAuth.Server.RevokeURL != "" {
-				errs = append(errs, prefixed("oauth.server", c.OAuth.Server.Validate())...)
-			}
+	for _, s := range c.sections() {
+		if slices.Contains(roles, s.role) {
+			errs = append(errs, prefixed(s.key, s.err)...)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// A section of the configuration, what is wrong with it, and the role that needs it.
+type section struct {
+	key  string
+	err  error
+	role Role // empty: all do
+}
+
+func (c Config) sections() []section {
+	all := []section{
+		{"log", c.Log.Validate(), ""}, {"http", c.HTTP.Validate(), ""}, {"up", c.Up.Validate(), ""},
+		{"kafka", c.Kafka.Validate(), ""}, {"topics", c.Topics.Validate(), ""}, {"detect", c.Detect.Validate(), ""},
+		{"groups", c.Groups.Validate(), ""},
+		{"store", c.validateSecrets(), ""},
+		{"triage", c.Triage.Validate(), Triage},
+		{"store", c.Store.Validate(), Store}, {"actions.nats", c.Actions.NATS.Validate(), Store}, {"actions.trust", c.Actions.Trust.Validate(), Store},
+		{"executor", c.Executor.Validate(), Executor}, {"page", c.Page.Validate(), Executor},
+		{"operator.nats", c.Operator.NATS.Validate(), ""},
+	}
+	if c.OAuth.Server.RevokeURL != "" {
+		all = append(all, section{"oauth.server", c.OAuth.Server.Validate(), Executor})
+	}
+	return all
 }
 
 // prefixed puts a section's key in front of each of its joined errors.
@@ -220,20 +230,38 @@ func (t Topics) Validate() error {
 		errs = append(errs, errors.New("raw: is empty, want the name of a topic or more"))
 	}
 	seen := map[string]string{}
-	for _, n := range []struct{ key, name string }{{"raw", strings.Join(t.Raw, "")}, {"events", t.Events}, {"rejects", t.Rejects}, {"findings", t.Findings}, {"profiles", t.Profiles}} {
-		switch other, twice := seen[n.name]; {
-		case n.name == "" || strings.Trim(n.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(n.name) > 249:
-			errs = append(errs, fmt.Errorf("%s: is %q, want letters, digits, dots, dashes and underscores", n.key, n.name))
+	check := func(key, name string) {
+		switch other, twice := seen[name]; {
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || strings.Trim(name, ".") == "" || len(name) > 249:
+			errs = append(errs, fmt.Errorf("%s: is %q, want up to 249 letters, digits, dots, dashes and underscores", key, name))
 		case twice:
-			errs = append(errs, fmt.Errorf("%s: is %q, which is %s already", n.key, n.name, other))
+			errs = append(errs, fmt.Errorf("%s: is %q, which is %s already", key, name, other))
 		}
-		seen[n.name] = n.key
+		seen[name] = key
 	}
+	for i, name := range t.Raw {
+		check(fmt.Sprintf("raw[%d]", i), name)
+	}
+	check("events", t.Events)
+	check("rejects", t.Rejects)
+	check("findings", t.Findings)
+	check("profiles", t.Profiles)
 	if t.Partitions < 1 || t.Partitions > 10_000 {
 		errs = append(errs, fmt.Errorf("partitions: is %d, want 1 to 10000", t.Partitions))
 	}
 	if t.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("retention: is %s, want 1h or more", t.Retention))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate names every group without a name.
+func (g Groups) Validate() error {
+	var errs []error
+	for _, x := range []struct{ key, name string }{{"ingest", g.Ingest}, {"detect", g.Detect}, {"store", g.Store}} {
+		if x.name == "" {
+			errs = append(errs, fmt.Errorf("%s: is empty, want the name of a consumer group", x.key))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -65,15 +65,36 @@ func Load(path string, environ []string, settings []string) (Config, error) {
 	return cfg, nil
 }
 
-// readable says of a key that does not exist what it is, in our words.
+// readable says in our words what is wrong with settings.
 func readable(err error) error {
-	var errs []error
-	for line := range strings.Lines(err.Error()) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.Contains(line, "error(s) decoding") || strings.HasPrefix(line, "decoding failed") {
-			continue
+	switch err := err.(type) {
+	case *mapstructure.DecodeError:
+		return wrong(err)
+	case interface{ Unwrap() []error }:
+		var errs []error
+		for _, e := range err.Unwrap() {
+			errs = append(errs, readable(e))
 		}
-		errs = append(errs, errors.New(strings.TrimPrefix(line, "* ")))
+		return errors.Join(errs...)
+	case interface{ Unwrap() error }:
+		return readable(err.Unwrap())
+	}
+	return err
+}
+
+// wrong says what is wrong with one setting, or with several that there are not.
+func wrong(about *mapstructure.DecodeError) error {
+	keys, unknown := strings.CutPrefix(about.Unwrap().Error(), "has invalid keys: ")
+	if !unknown {
+		return fmt.Errorf("%s: %w", about.Name(), about.Unwrap())
+	}
+	section := about.Name() + "."
+	if section == fmt.Sprintf("%T.", Config{}) { // the whole
+		section = ""
+	}
+	var errs []error
+	for key := range strings.SplitSeq(keys, ", ") {
+		errs = append(errs, fmt.Errorf("%s%s: is no setting, see 'stakeout config'", section, key))
 	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"net/url"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -28,6 +29,10 @@ func plainly(v any) any {
 		return m
 	case time.Duration:
 		return v.String()
+	case string:
+		if u, err := url.Parse(v); err == nil && u.User != nil {
+			return u.Redacted()
+		}
 	case interface{ MarshalText() ([]byte, error) }:
 		text, err := v.MarshalText()
 		if err != nil {
@@ -36,4 +41,24 @@ func plainly(v any) any {
 		return string(text)
 	}
 	return v
+}
+
+// What stands for a secret in a printed configuration.
+const (
+	hiddenSecret      = "(hidden)" // see [store.Secret]
+	hiddenURLPassword = "xxxxx"    // see [url.URL.Redacted]
+)
+
+// validateSecrets refuses what was printed in place of a secret and then read back.
+func (c Config) validateSecrets() error {
+	var errs []error
+	if string(c.Store.Password) == hiddenSecret {
+		errs = append(errs, errors.New("password: was hidden when the configuration was printed, want it, or its file as store.password_file"))
+	}
+	if u, err := url.Parse(c.Store.URL); err == nil {
+		if p, _ := u.User.Password(); p == hiddenURLPassword {
+			errs = append(errs, errors.New("url: lacks the password, which was hidden when the configuration was printed, want it, or its file as store.password_file"))
+		}
+	}
+	return errors.Join(errs...)
 }
