@@ -19,6 +19,7 @@ import (
 func newShip(g *global) *cobra.Command {
 	var out format
 	var quiet bool
+	var patience time.Duration
 	cmd := &cobra.Command{
 		Use:   "ship FILE...",
 		Short: "Send JSON lines, one event a line",
@@ -28,7 +29,8 @@ before ship ends with status 0. Lines are not checked here: what is no event is
 found by ingest and shown by 'stakeout rejects'.
 
 A line of more than 4 MiB does not fit a Kafka record. It is reported, the others
-are sent, and the exit status is 1.`,
+are sent, and the exit status is 1. So it is when it is interrupted or gives up
+waiting for Kafka; it then tells how many lines were acknowledged: the first ones.`,
 		Example: example("stakeout ship agents.jsonl", "stakeout ship traces/*.jsonl.gz", "tail -F agents.log | stakeout ship -"),
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -52,7 +54,7 @@ are sent, and the exit status is 1.`,
 				progress = cmd.ErrOrStderr()
 			}
 			sum, err := ship(cmd.Context(), cmd.InOrStdin(), files, progress, func(ctx context.Context, r io.Reader, name string) (app.Shipped, error) {
-				return app.Ship(ctx, cfg, log, r, name)
+				return app.Ship(ctx, cfg, log, r, name, patience)
 			})
 			if perr := printShipped(cmd.OutOrStdout(), out, sum); perr != nil {
 				return errors.Join(err, perr)
@@ -60,6 +62,7 @@ are sent, and the exit status is 1.`,
 			return err
 		},
 	}
+	cmd.Flags().DurationVar(&patience, "patience", 30*time.Second, "how long to wait for an answer of Kafka; 0 for ever")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress bar")
 	mustSucceed(addFormat(cmd, &out))
 	return cmd

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -30,29 +32,50 @@ const (
 )
 
 // Ship sends the lines of r, which may be compressed with gzip, to the raw
-// topic, each as a record. It returns when all are acknowledged. A last line
-// without a newline counts. Lines of one agent keep their order.
-func Ship(ctx context.Context, cfg Config, log *slog.Logger, r io.Reader, name string) (sent Shipped, err error) {
+// topic, each as a record. It returns when all are acknowledged, when ctx ends,
+// or when no broker answers for longer than patience, which may be 0 for no
+// limit. A last line without a newline counts. Lines of one agent keep their order.
+func Ship(ctx context.Context, cfg Config, log *slog.Logger, r io.Reader, name string, patience time.Duration) (sent Shipped, err error) {
 	cfg.Kafka.ProduceMaxBytes = maxRecord
 	client, err := stream.Open(cfg.Kafka, prometheus.NewRegistry(), log)
 	if err != nil {
 		return sent, err
 	}
 	defer client.Close()
-	if err := client.EnsureTopics(ctx, cfg.Topics.All()...); err != nil {
-		return sent, err
-	}
-	out, err := client.NewProducer(ctx)
+	s := shipment{topic: cfg.Topics.Raw[0], log: log, name: name, patience: patience, brokers: cfg.Kafka.Brokers}
+	err = s.patiently(ctx, func(ctx context.Context) error {
+		if err := client.EnsureTopics(ctx, cfg.Topics.All()...); err != nil {
+			return err
+		}
+		s.out, err = client.NewProducer(ctx)
+		return err
+	})
 	if err != nil {
 		return sent, err
 	}
-	in, err := plain(r)
+	ir, done := interruptible(ctx, r)
+	defer done()
+	in, err := plain(ir)
 	if err != nil {
 		return sent, err
 	}
-	s := shipment{topic: cfg.Topics.Raw[0], out: out, log: log, name: name}
 	err = s.lines(ctx, in)
 	return s.sent, err
+}
+
+// interruptible makes reads from r end with ctx: one from a terminal or a pipe
+// may wait for ever. Such a read is left behind. Done must be called at the end.
+func interruptible(ctx context.Context, r io.Reader) (_ io.Reader, done func()) {
+	out, in := io.Pipe() // closing either end always succeeds
+	stop := context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		_, err := io.CopyBuffer(in, r, make([]byte, 256<<10))
+		in.CloseWithError(err)
+	}()
+	return out, func() {
+		stop()
+		out.CloseWithError(context.Canceled) // the copying ends
+	}
 }
 
 // plain undoes gzip where r is compressed.
@@ -69,10 +92,14 @@ func plain(r io.Reader) (*bufio.Reader, error) {
 }
 
 type shipment struct {
-	topic   string
-	out     *stream.Producer
-	log     *slog.Logger
-	name    string
+	topic string
+	out   *stream.Producer
+	log   *slog.Logger
+	name  string
+
+	patience time.Duration
+	brokers  []string
+
 	decoder event.Decoder
 	event   event.Event
 
@@ -129,13 +156,23 @@ func (s *shipment) flush(ctx context.Context) error {
 	if s.pending.Lines == 0 {
 		return nil
 	}
-	if err := s.out.Flush(ctx); err != nil {
+	if err := s.patiently(ctx, s.out.Flush); err != nil {
 		return err
 	}
 	s.sent.Lines += s.pending.Lines
 	s.sent.Bytes += s.pending.Bytes
 	s.pending = Shipped{}
 	return nil
+}
+
+// patiently does what takes an answer of the brokers, but does not wait for it for ever.
+func (s *shipment) patiently(ctx context.Context, do func(context.Context) error) error {
+	if s.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("no answer of %s (kafka.brokers) within %s", strings.Join(s.brokers, ", "), s.patience))
+		defer cancel()
+	}
+	return do(ctx)
 }
 
 // trim removes a line's end.
