@@ -55,6 +55,22 @@ func (h *health) status() (parts map[string]string, ready bool) {
 	return parts, ready
 }
 
+// wait returns nil when everything is ready, and an error when ctx ends before.
+func (h *health) wait(ctx context.Context) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, ready := h.status(); ready {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
 var readyDesc = prometheus.NewDesc("stakeout_app_ready", "Whether a part that the process needs is there: 1, or 0.", []string{"part"}, nil)
 
 // Describe implements [prometheus.Collector].

@@ -49,11 +49,11 @@ type process struct {
 
 // Run runs roles until ctx ends, and returns when the last of them has put down its work.
 func Run(ctx context.Context, cfg Config, log *slog.Logger, roles ...Role) error {
-	return run(ctx, cfg, log, func(Config) error { return nil }, roles...)
+	return run(ctx, cfg, log, func(context.Context, Config, *health) error { return nil }, roles...)
 }
 
-// run calls started with the configuration in force when health and metrics are served.
-func run(ctx context.Context, cfg Config, log *slog.Logger, started func(Config) error, roles ...Role) (err error) {
+// run calls serving with the configuration in force when health and metrics are served.
+func run(ctx context.Context, cfg Config, log *slog.Logger, serving func(context.Context, Config, *health) error, roles ...Role) (err error) {
 	if err := cfg.ValidateRoles(roles...); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
@@ -75,10 +75,15 @@ func run(ctx context.Context, cfg Config, log *slog.Logger, started func(Config)
 		defer p.client.Close()
 		p.health.add("kafka", p.client.Ready)
 	}
+	for _, r := range roles {
+		for _, part := range r.needs() {
+			p.health.add(part, func() error { return errors.New("not started yet") })
+		}
+	}
 	if err = p.serve(ctx); err != nil {
 		return err
 	}
-	g.Go(func() error { return started(p.cfg) })
+	g.Go(func() error { return serving(ctx, p.cfg, p.health) })
 	start := map[Role]func(context.Context) error{Ingest: p.ingest, Detect: p.detect, Triage: p.triage, Store: p.store, Executor: p.executor}
 	ready := make(chan struct{})
 	g.Go(func() error {
@@ -113,6 +118,19 @@ func unlessDone(ctx context.Context, err error) error {
 	return err
 }
 
+// needs are the parts of [health], beside Kafka, without which a role is not ready.
+func (r Role) needs() []string {
+	switch r {
+	case Triage:
+		return []string{"nats"}
+	case Store:
+		return []string{"clickhouse", "actions"}
+	case Executor:
+		return []string{"executor"}
+	}
+	return nil
+}
+
 func needsKafka(roles []Role) bool {
 	for _, r := range roles {
 		if r != Executor {
@@ -141,7 +159,7 @@ func (p *process) detect(ctx context.Context) error {
 	}
 	d := &detection{topics: p.cfg.Topics, rules: rules, peers: peers, client: p.client, log: p.log, metrics: metrics,
 		limit: p.cfg.Detect.MaxAgents, decode: (*event.Decoder).Decode}
-	return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, d.open)
+	return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, opener(d.open))
 }
 
 func (p *process) triage(ctx context.Context) error {

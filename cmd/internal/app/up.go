@@ -6,19 +6,21 @@ import (
 	"log/slog"
 )
 
-// Up runs all roles over embedded parts until ctx ends. When everything runs it
-// calls started with the configuration in force.
+// Up runs all roles over embedded parts until ctx ends. When everything is ready
+// it calls started with the configuration in force.
 func Up(ctx context.Context, cfg Config, log *slog.Logger, started func(Config)) (err error) {
 	l, cfg, err := StartLocal(ctx, cfg, log)
 	if err != nil {
 		return unlessDone(ctx, err)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	return run(ctx, cfg, log, func(cfg Config) error {
+	return run(ctx, cfg, log, func(ctx context.Context, cfg Config, h *health) error {
 		if err := l.announce(cfg); err != nil { // now with the address of health and metrics
 			return err
 		}
-		started(cfg)
+		if h.wait(ctx) == nil {
+			started(cfg)
+		}
 		return nil
 	}, Ingest, Detect, Triage, Store, Executor)
 }
