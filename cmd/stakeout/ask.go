@@ -44,7 +44,7 @@ func (q question[Row]) command(g *global) *cobra.Command {
 			}
 			s, err := store.Open(cmd.Context(), cfg.Store, prometheus.NewRegistry(), log)
 			if err != nil {
-				return err
+				return fmt.Errorf("%w; does 'stakeout up' run over %s (up.dir), or where else is ClickHouse (store.url)?", err, cfg.Up.Dir)
 			}
 			rows, err := q.ask(cmd.Context(), s)
 			if cerr := s.Close(); err == nil {
