@@ -1,0 +1,236 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// commands are those that `stakeout --help` lists.
+func commands(t *testing.T) (names []string) {
+	t.Helper()
+	listed := regexp.MustCompile(`(?m)^  ([a-z]+) {2,}\S`)
+	_, list, _ := strings.Cut(must(t, "--help"), "Usage:")
+	for _, m := range listed.FindAllStringSubmatch(list, -1) {
+		names = append(names, m[1])
+	}
+	if len(names) < 15 {
+		t.Fatalf("stakeout --help lists %q only", names)
+	}
+	return names
+}
+
+func TestHelp(t *testing.T) {
+	for _, name := range commands(t) {
+		out := must(t, name, "--help")
+		if name == "help" || name == "completion" { // these are cobra's own
+			continue
+		}
+		_, examples, found := strings.Cut(out, "Examples:\n")
+		if !found || !strings.Contains(examples, "  stakeout "+name) {
+			t.Errorf("stakeout %s --help shows no example:\n%s", name, out)
+		}
+	}
+	for _, args := range [][]string{{"nosuch"}, {"up", "extra"}, {"up", "--nosuch"}, {"ship"}, {"approve"}, {"findings", "--format", "xml"}} {
+		if r := stakeout(t, args...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "stakeout: ") {
+			t.Errorf("stakeout %s: exit status %d, want 1 and one line:\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	for shell, check := range map[string][]string{"bash": {"bash", "-n"}, "zsh": {"zsh", "-n"}, "fish": {"fish", "-n"}} {
+		script := must(t, "completion", shell)
+		if len(script) < 1000 || !strings.Contains(script, "stakeout") {
+			t.Errorf("completion for %s:\n%s", shell, script)
+		}
+		if path, err := exec.LookPath(check[0]); err == nil {
+			cmd := exec.Command(path, check[1:]...)
+			cmd.Stdin = strings.NewReader(script)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s does not read its completion: %v\n%s", shell, err, out)
+			}
+		}
+	}
+	if out := must(t, "__complete", "findings", "--format", ""); !strings.Contains(out, "table\njson\n") {
+		t.Errorf("completion of --format offers %q", out)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "stakeout.yaml")
+	write := func(text string) {
+		t.Helper()
+		check(t, os.WriteFile(file, []byte(text), 0o600))
+	}
+	refused := func(r result, want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if r.code != 1 || r.out != "" || !strings.Contains(r.err, w) {
+				t.Errorf("exit status %d, want 1 and %q named:\n%s%s", r.code, w, r.out, r.err)
+			}
+		}
+	}
+
+	// What it prints it reads, and prints again.
+	write(must(t, "config", "--set", "topics.retention=36h", "--set", "kafka.brokers=127.0.0.1:1,127.0.0.1:2", "--set", "log.level=debug",
+		"--set", "store.retention.events=7", "--set", "page.url=https://page.example/x"))
+	again := must(t, "config", "--config", file)
+	if text, err := os.ReadFile(file); err != nil || cmp.Diff(string(text), again) != "" {
+		t.Errorf("config printed, read and printed again: %v\n%s", err, cmp.Diff(string(text), again))
+	}
+	for _, want := range []string{"retention: 36h0m0s\n", "- 127.0.0.1:2\n", "level: DEBUG\n", "events: 7\n"} {
+		if !strings.Contains(again, want) {
+			t.Errorf("config does not print %q:\n%s", want, again)
+		}
+	}
+
+	// The later source wins.
+	write("topics: {partitions: 3, events: from.file, rejects: from.file.too}\n")
+	out := stakeoutWith(t, []string{"STAKEOUT_TOPICS__PARTITIONS=5", "STAKEOUT_TOPICS__EVENTS=from.environment"}, nil, "config", "-c", file, "--set", "topics.partitions=7").out
+	for _, want := range []string{"partitions: 7\n", "events: from.environment\n", "rejects: from.file.too\n", "findings: stakeout.findings\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("config does not print %q:\n%s", want, out)
+		}
+	}
+	if r := stakeoutWith(t, []string{"STAKEOUT_CONFIG=" + file}, nil, "config"); !strings.Contains(r.out, "partitions: 3\n") {
+		t.Errorf("the file that STAKEOUT_CONFIG names was not read:\n%s%s", r.out, r.err)
+	}
+
+	// What there is not is refused by its name, wherever it stands.
+	write("kafka: {brokerz: [a], tls: {deep: 1}}\nnope: 1\n")
+	refused(stakeout(t, "config", "--config", file), "kafka.brokerz: ", "kafka.tls.deep: ", "nope: ")
+	refused(stakeoutWith(t, []string{"STAKEOUT_KAFKA__BROKERZ=a"}, nil, "config"), "kafka.brokerz: ")
+	refused(stakeout(t, "config", "--set", "store.nope=1", "-s", "nope=1"), "store.nope: ", "nope: ")
+	refused(stakeout(t, "config", "--set", "kafka.brokers"), "key=value")
+	refused(stakeout(t, "config", "--config", file+".not"), file+".not")
+	write("kafka: [\n")
+	refused(stakeout(t, "config", "--config", file), file)
+
+	// All wrong values are told at once, before anything is started.
+	wrong := []string{"--set", "topics.partitions=0", "--set", "topics.retention=1s", "--set", "log.format=xml", "--set", "http.listen=here", "--set", "kafka.brokers=there",
+		"--set", "store.url=ftp://x", "--set", "triage.tick=0s", "--set", "executor.hands=0", "--set", "page.timeout=0s", "--set", "groups.detect="}
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, args := range [][]string{{"config"}, {"up", "--set", "up.dir=" + dir}, {"findings"}, {"ingest"}} {
+		refused(stakeout(t, append(args, wrong...)...), "topics.partitions: is 0", "topics.retention: is 1s", "log.format: is \"xml\"", "http.listen: is \"here\"", "kafka.brokers: has \"there\"",
+			"store.url: ", "triage.tick: is 0s", "executor.hands: is 0", "page.timeout: is 0s", "groups.detect: is empty")
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("up made its directory, although its configuration is wrong")
+	}
+	refused(stakeout(t, "config", "-s", "topics.partitions=many", "-s", "topics.retention=long", "-s", "log.level=loud"), "topics.partitions: ", "topics.retention: ", "log.level: ")
+	for role, want := range map[string]string{"triage": "triage.signing_key: is empty", "executor": "executor.trust.triage: is empty"} {
+		refused(stakeout(t, role), want)
+	}
+
+	// A secret is never printed, and its place never taken for it.
+	secret := stakeout(t, "config", "-s", "store.password=hunter2", "-s", "store.url=http://me:hunter3@127.0.0.1:8123")
+	if secret.code != 0 || strings.Contains(secret.out, "hunter") {
+		t.Errorf("config prints a password:\n%s%s", secret.out, secret.err)
+	}
+	write(secret.out)
+	refused(stakeout(t, "config", "--config", file), "store.password: ", "store.url: ")
+	if r := stakeout(t, "config", "--config", file, "-s", "store.password=", "-s", "store.url=http://127.0.0.1:8123"); r.code != 0 {
+		t.Errorf("secrets given again: %s", r.err)
+	}
+}
+
+// TestWithoutEngine has to say in one line what a person can do.
+func TestWithoutEngine(t *testing.T) {
+	home := []string{"HOME=" + t.TempDir(), "XDG_DATA_HOME="}
+	for _, env := range [][]string{home, append(home, chdbEnv+"=/nonexistent/libchdb.so")} {
+		r := stakeoutWith(t, env, nil, "up", "--config", local(filepath.Join(t.TempDir(), "data"), nil).write(t))
+		if r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 {
+			t.Errorf("exit status %d, want 1 and one line:\n%s%s", r.code, r.out, r.err)
+		}
+		for _, want := range []string{"npm ci", chdbEnv, "store.url"} {
+			if !strings.Contains(r.err, want) {
+				t.Errorf("the message does not name %q:\n%s", want, r.err)
+			}
+		}
+	}
+}
+
+// TestTwoPipelines starts a second pipeline over the directory of the first.
+func TestTwoPipelines(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	p := up(t, dir, nil)
+	r := stakeoutWith(t, []string{chdbEnv + "=" + engine(t)}, nil, "up", "--config", p.file)
+	if r.code != 1 || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, dir) || !strings.Contains(r.err, "in use") || r.took > 3*time.Second {
+		t.Errorf("a second up ends after %s with exit status %d:\n%s%s", r.took, r.code, r.out, r.err)
+	}
+	must(t, "agents", "--config", p.file) // the first is still found
+	p.stop()
+
+	r = stakeout(t, "agents", "--config", p.file)
+	if r.code != 1 || !strings.Contains(r.err, "stakeout up") || !strings.Contains(r.err, dir) {
+		t.Errorf("a question without a pipeline: exit status %d\n%s", r.code, r.err)
+	}
+	if r = stakeout(t, "approve", "--config", p.file, "abc"); r.code != 1 || !strings.Contains(r.err, "operator.signing_key") {
+		t.Errorf("a decision without a pipeline: exit status %d\n%s", r.code, r.err)
+	}
+}
+
+// TestShipToNobody sends to brokers that are not there, and to one that does not answer.
+func TestShipToNobody(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "events.jsonl")
+	check(t, os.WriteFile(file, []byte("{}\n"), 0o600))
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer silent.Close()
+	for _, broker := range []string{freePort(t), silent.Addr().String()} {
+		r := stakeout(t, "ship", "--set", "kafka.brokers="+broker, "--patience", "2s", file)
+		if r.code != 1 || !strings.Contains(r.err, broker+" (kafka.brokers)") || !strings.HasPrefix(r.out, "0 lines") || r.took > 10*time.Second {
+			t.Errorf("ship to nobody ends after %s with exit status %d:\n%s%s", r.took, r.code, r.out, r.err)
+		}
+		if strings.Contains(r.err, "works again") {
+			t.Errorf("ship says that Kafka works:\n%s", r.err)
+		}
+	}
+	if out := must(t, "ship", "--help"); !strings.Contains(out, "(default 30s)") {
+		t.Errorf("ship does not say how long it waits:\n%s", out)
+	}
+	if r := stakeout(t, "ship", "--set", "kafka.brokers=127.0.0.1:1", file+".not"); r.code != 1 || !strings.Contains(r.err, file+".not") || r.took > 5*time.Second {
+		t.Errorf("ship of a file that is not there: %s, exit status %d\n%s", r.took, r.code, r.err)
+	}
+}
+
+// TestShipFromPipe sends what comes from a program that goes on: each line at
+// once, and a signal ends it although nothing comes.
+func TestShipFromPipe(t *testing.T) {
+	p := up(t, filepath.Join(t.TempDir(), "data"), nil)
+	cmd := exec.Command(binary, "ship", "--config", p.file, "-")
+	cmd.Env = environment()
+	var out strings.Builder
+	cmd.Stdout = &out
+	in, err := cmd.StdinPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	for i := range 3 {
+		_, err := fmt.Fprintf(in, `{"time":"2026-01-05T09:00:0%dZ","event.name":"heartbeat","gen_ai.agent.id":"piped"}`+"\n", i)
+		check(t, err)
+		p.stored(i + 1)
+	}
+	check(t, cmd.Process.Signal(syscall.SIGTERM))
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		check(t, cmd.Process.Kill())
+		t.Fatal("ship does not end while it waits for input")
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.HasPrefix(out.String(), "3 lines") {
+		t.Errorf("ship ended with exit status %d: %s", code, out.String())
+	}
+	p.stop()
+}
