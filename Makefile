@@ -49,6 +49,12 @@ fuzz: ## fuzz every target for FUZZTIME (default 30s)
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./detect ./ingest ./ingest/event ./ingest/stream ./store ./cmd/internal/simulate
 
+ROUNDS ?= 20
+SEED   ?= 1
+KAFKA  ?= embedded
+chaos: build engine ## kill, freeze and cut off the pipeline under load: make chaos ROUNDS=20 SEED=1 KAFKA=embedded|real
+	@$(GO) run ./cmd/internal/chaos/play -binary bin/stakeout -rounds $(ROUNDS) -seed $(SEED) -kafka $(KAFKA)
+
 golden: ## rewrite the findings of the stories
 	$(GO) test ./detect -run TestStories -update
 
@@ -58,4 +64,4 @@ check: ## exactly what CI runs
 clean: ## remove what was built and fetched
 	rm -rf bin store/chdb/node_modules
 
-.PHONY: help build engine demo up test test-short race lint vuln fuzz bench golden check clean
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench chaos golden check clean

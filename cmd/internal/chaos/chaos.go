@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -35,12 +34,13 @@ type Config struct {
 	Days   float64       // of its log
 	Dir    string        // of all data; it must be empty
 
-	only string // a role; others are left alone, and it is only killed
+	only   string        // a role; others are left alone, and it is only killed
+	settle time.Duration // how long everything may take to catch up once it is left alone
 }
 
 // DefaultConfig breaks something every two and a half seconds. It lacks Binary and Dir.
 func DefaultConfig() Config {
-	return Config{Kafka: Embedded, Rounds: 20, Seed: 1, Pause: 2500 * time.Millisecond, Agents: 30, Days: 12}
+	return Config{Kafka: Embedded, Rounds: 20, Seed: 1, Pause: 2500 * time.Millisecond, Agents: 30, Days: 12, settle: 2 * time.Minute}
 }
 
 // Validate names every setting that cannot be used.
@@ -143,10 +143,10 @@ func (w *world) settled(ctx context.Context, compare func(context.Context) (*tal
 		if err == nil && t.clean() {
 			break
 		}
-		if fell := w.fallen(); err != nil && (len(fell) > 0 || time.Since(start) > settle) {
+		if fell := w.fallen(); err != nil && (len(fell) > 0 || time.Since(start) > w.cfg.settle) {
 			return nil, 0, errors.Join(err, errors.New(strings.Join(fell, "\n")))
 		}
-		if time.Since(start) > settle {
+		if time.Since(start) > w.cfg.settle {
 			return t, time.Since(start), nil
 		}
 		wait(ctx, time.Second)
@@ -167,5 +167,3 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Dirs of a run that failed are kept; Logs lists what its processes wrote.
-func Logs(dir string) ([]string, error) { return filepath.Glob(filepath.Join(dir, "*.log")) }

@@ -71,6 +71,9 @@ func (m *mischief) victim() part {
 			among = append(among, p, p)
 		}
 	}
+	if len(among) == 0 {
+		return nil
+	}
 	first := m.rng.IntN(len(among))
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -3,7 +3,6 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -61,6 +60,3 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 	}
 	return ref, nil
 }
-
-// settle is how long everything may take to catch up once it is left alone.
-const settle = time.Minute
