@@ -14,7 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	idp "github.com/stakeout-project/stakeout/deploy/local"
+	parts "github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -47,14 +47,14 @@ func TestContainment(t *testing.T) {
 // containment is a pipeline beside an identity provider.
 type containment struct {
 	dir, vault, secret string
-	provider           *idp.IDP
+	provider           *parts.IDP
 	up                 *pipeline
 	fleet              fleet
 }
 
 func prepare(t *testing.T) *containment {
 	t.Helper()
-	provider, err := idp.StartIDP(idp.DefaultIDPConfig())
+	provider, err := parts.StartIDP(parts.DefaultIDPConfig())
 	check(t, err)
 	t.Cleanup(func() {
 		if err := provider.Close(); err != nil {
@@ -218,8 +218,8 @@ func (c *containment) testRevoked(t *testing.T, agent string) {
 }
 
 func (c *containment) testLies(t *testing.T, agent string) {
-	c.provider.SetMode(idp.Lies)
-	defer c.provider.SetMode(idp.Honest)
+	c.provider.SetMode(parts.Lies)
+	defer c.provider.SetMode(parts.Honest)
 	_, token := c.attack(t, agent, "liar-"+agent)
 	o := c.action(t, agent, "revoke_token", "unverified")
 	if !strings.Contains(o.Detail, "still reports the token active") {

@@ -160,19 +160,22 @@ type pipeline struct {
 	health string
 	took   time.Duration // until it said that it is ready
 
-	running struct {
-		Brokers      []string
-		ClickHouse   string
-		HTTP         string
-		User         string
-		PasswordFile string `json:"password_file"`
-		Operator     struct {
-			Approver string
-			NATS     struct {
-				URL         string `json:"url"`
-				SeedFile    string `json:"seed_file"`
-				InboxPrefix string `json:"inbox_prefix"`
-			}
+	running addresses
+}
+
+// addresses is what running.json tells.
+type addresses struct {
+	Brokers      []string
+	ClickHouse   string
+	HTTP         string
+	User         string
+	PasswordFile string `json:"password_file"`
+	Operator     struct {
+		Approver string
+		NATS     struct {
+			URL         string `json:"url"`
+			SeedFile    string `json:"seed_file"`
+			InboxPrefix string `json:"inbox_prefix"`
 		}
 	}
 }
