@@ -177,9 +177,11 @@ func (c *containment) posture(t *testing.T, agent string) string {
 		return "normal"
 	}
 	check(t, err)
-	var p struct{ Agent, Standing string }
-	check(t, json.Unmarshal(e.Value(), &p))
-	return p.Standing
+	var signed struct {
+		Posture struct{ Standing string }
+	}
+	check(t, json.Unmarshal(e.Value(), &signed))
+	return signed.Posture.Standing
 }
 
 // commands counts the messages that command the revocation.
