@@ -59,15 +59,20 @@ func (l *loader) run(ctx context.Context) error {
 	defer tick.Stop()
 	for l.sent < len(l.lines) {
 		chunk := l.lines[l.sent:min(len(l.lines), l.sent+step)]
-		var records []*kgo.Record
-		for _, x := range chunk {
-			records = append(records, &kgo.Record{Topic: l.topic, Key: []byte(x.agent), Value: x.text})
-		}
-		if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		// What is given up is sent again: a line may come twice, as from any shipper.
+		for {
+			var records []*kgo.Record
+			for _, x := range chunk {
+				records = append(records, &kgo.Record{Topic: l.topic, Key: []byte(x.agent), Value: x.text})
+			}
+			err := client.ProduceSync(ctx, records...).FirstErr()
+			if err == nil {
+				break
+			}
+			wait(ctx, loadStep)
 			if ctx.Err() != nil {
 				return errors.Join(ctx.Err(), err)
 			}
-			return fmt.Errorf("load: after %d lines: %w", l.sent, err)
 		}
 		l.sent += len(chunk)
 		// What an outage held up is caught up with: the load goes on.

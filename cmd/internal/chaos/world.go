@@ -32,7 +32,6 @@ type world struct {
 	idle    func() error // closes what is not a part
 
 	kafkaData string // directory of the broker's logs
-	clickAddr string // of the engine itself, behind the proxy
 	kafkaAddr string // that clients are told
 	nats      struct {
 		URL   string                       `json:"url"`
