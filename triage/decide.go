@@ -51,10 +51,20 @@ func proposeStep(entry Entry, ladder []Step, i *incident, f *detect.Finding, now
 			Incident: i.ID, Kind: step.Kind, Mode: step.Mode, Target: target, Policy: entry.Name,
 			Reason:   cut(f.Reason, maxText),
 			Findings: slices.Clone(i.Findings[max(0, len(i.Findings)-maxFindings):]),
+			Severity: int(i.Severity), Claim: claim(f),
 			Occurred: i.First, Ingested: i.Ingested, Found: i.Found, Decided: event.At(now), Expires: event.At(now.Add(step.expires())),
 		},
 		Ladder: ladder,
 		Event:  f.Time,
+	}
+}
+
+// claim is what f says, in bounds.
+func claim(f *detect.Finding) *command.Claim {
+	return &command.Claim{
+		Finding: f.ID, Detector: cut(f.Detector, maxID), Threat: f.Threat, Time: f.Time, Role: f.Role, Tenant: f.Tenant,
+		Observed: cut(f.Observed, maxText), Baseline: cut(f.Baseline, maxText), PValue: f.PValue,
+		ASI: f.ASI[:min(len(f.ASI), maxFindings)], ATLAS: f.ATLAS[:min(len(f.ATLAS), maxFindings)],
 	}
 }
 

@@ -157,7 +157,7 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 }
 
 // fit has p quote only as many findings as a message can carry together with
-// what is told of the action later. Without any it always fits: check bounds the
+// what is told of the action later, and the claim only where there is room. Without any it always fits: check bounds the
 // names, and a byte of them takes at most six.
 func fit(b *bus, p *proposal) error {
 	const later = 14 << 10 // an executor's detail and a page's longer reason, escaped at worst
@@ -166,8 +166,11 @@ func fit(b *bus, p *proposal) error {
 		if err == nil && len(m.Data) <= command.MaxSize-later {
 			return nil
 		}
-		if len(p.Action.Findings) == 0 || err != nil && !errors.Is(err, command.ErrTooLarge) {
+		switch {
+		case err != nil && !errors.Is(err, command.ErrTooLarge) || p.Action.Claim == nil && len(p.Action.Findings) == 0:
 			return err
+		case len(p.Action.Findings) <= 1:
+			p.Action.Claim = nil
 		}
 		p.Action.Findings = p.Action.Findings[(len(p.Action.Findings)+1)/2:]
 	}

@@ -159,10 +159,15 @@ func (p Policy) protects(agent string) bool {
 
 func (p Policy) budget(k command.Kind) (Budget, bool) {
 	b, ok := p.Budgets[k]
-	if !ok && k == command.Page {
+	switch {
+	case ok:
+		return b, true
+	case k == command.Page:
 		return Budget{Max: 30, Per: time.Hour}, true
+	case k == command.Notify || k == command.Resolve:
+		return Budget{Max: maxBudget, Per: time.Hour}, true
 	}
-	return b, ok
+	return Budget{}, false
 }
 
 func (p Policy) maxAge() time.Duration     { return orElse(p.MaxAge, time.Hour) }
@@ -222,7 +227,7 @@ func (p Policy) Validate() error {
 	for _, k := range sortedKinds(p.Budgets) {
 		path := "budgets." + string(k)
 		if !known(k) || k == command.Watch {
-			v.add("%s: is not a kind with a budget, want page, restrict, suspend or revoke_token", path)
+			v.add("%s: is not a kind with a budget, want notify, page, signal, restrict, suspend or revoke_token", path)
 		}
 		if b := p.Budgets[k]; b.Max < 1 || b.Max > maxBudget {
 			v.add("%s.max: is %d, want 1 to %d", path, b.Max, maxBudget)

@@ -135,7 +135,7 @@ func TestPolicyValidate(t *testing.T) {
 	f("policies[0].ladder[0].lease: is -1s", func(p *Policy) { step(p).Kind, step(p).Lease = command.Suspend, -time.Second })
 	f("budgets.suspend: is missing", func(p *Policy) { p.Entries[0].Also = []Step{{Kind: command.Suspend, Mode: command.Auto}} })
 	f("policies[0].also[0].kind: is revoke_token, which is taken at once already", func(p *Policy) { p.Entries[0].Also = []Step{{Kind: command.RevokeToken, Mode: command.Auto}} })
-	f("policies[0].also[0].kind: is \"nuke\", want watch, page, restrict, suspend or revoke_token", func(p *Policy) { p.Entries[0].Also = []Step{{Kind: "nuke", Mode: command.Auto}} })
+	f("policies[0].also[0].kind: is \"nuke\", want watch, notify, page, signal, restrict, suspend or revoke_token", func(p *Policy) { p.Entries[0].Also = []Step{{Kind: "nuke", Mode: command.Auto}} })
 	f("policies[0].also: has 9 steps", func(p *Policy) { p.Entries[0].Also = make([]Step, 9) })
 	f("policies[0].ladder[0].retries: is -1", func(p *Policy) { step(p).Retries = -1 })
 }

@@ -125,7 +125,7 @@ func (v *problems) step(path string, s Step) {
 }
 
 func kinds() []command.Kind {
-	return []command.Kind{command.Watch, command.Page, command.Restrict, command.Suspend, command.RevokeToken}
+	return []command.Kind{command.Watch, command.Notify, command.Page, command.Signal, command.Restrict, command.Suspend, command.RevokeToken}
 }
 
 func known(k command.Kind) bool { return slices.Contains(kinds(), k) }

@@ -173,8 +173,9 @@ func permissions(role NATSRole) *server.Permissions {
 		consume("ACTIONS", "store")
 	case ExecutorRole:
 		stream("ACTIONS")
-		consume("ACTIONS", "executor-revoke_token")
-		consume("ACTIONS", "executor-page")
+		for _, kind := range []string{"revoke_token", "page", "notify", "resolve", "signal"} {
+			consume("ACTIONS", "executor-"+kind)
+		}
 		stream("KV_executed")
 		write("executed")
 		allow("stakeout.ack.*")

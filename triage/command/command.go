@@ -13,14 +13,19 @@ type Kind string
 // The kinds of action, mildest first.
 const (
 	Watch       Kind = "watch"        // posture only: enforcement points may look closer
+	Notify      Kind = "notify"       // tell systems: a SOAR, a SIEM, a chat
 	Page        Kind = "page"         // wake a person
+	Resolve     Kind = "resolve"      // take back the pages of an incident that is closed
+	Signal      Kind = "signal"       // tell subscribers of shared signals (CAEP), who end sessions by themselves
 	Restrict    Kind = "restrict"     // posture only: enforcement points deny what changes the world
 	Suspend     Kind = "suspend"      // posture only: enforcement points deny everything
 	RevokeToken Kind = "revoke_token" // RFC 7009, verified by RFC 7662
 )
 
 // Contains reports whether an action of kind k takes something away from an agent.
-func (k Kind) Contains() bool { return k == Restrict || k == Suspend || k == RevokeToken }
+func (k Kind) Contains() bool {
+	return k == Signal || k == Restrict || k == Suspend || k == RevokeToken
+}
 
 // Standing is the posture that an action of kind k consists of; empty where an
 // executor carries it out.
@@ -85,12 +90,30 @@ type Action struct {
 	Policy   string   `json:"policy"` // name of the policy entry that chose it
 	Reason   string   `json:"reason"`
 	Findings []string `json:"findings"`
+	Severity int      `json:"severity_id,omitempty"` // of the incident so far, as OCSF numbers it
+	Claim    *Claim   `json:"claim,omitempty"`       // of the finding that calls for it
 
 	Occurred event.Timestamp `json:"occurred"`           // time of the first finding's event
 	Ingested event.Timestamp `json:"ingested,omitempty"` // when Kafka took that event in
 	Found    event.Timestamp `json:"found,omitempty"`    // when it was judged
 	Decided  event.Timestamp `json:"decided"`            // when triage decided
 	Expires  event.Timestamp `json:"expires"`            // an executor refuses it after this
+}
+
+// A Claim is what a finding says, for those who are told of an action and do not
+// read findings.
+type Claim struct {
+	Finding  string          `json:"finding"` // id
+	Detector string          `json:"detector"`
+	Threat   string          `json:"threat"`
+	Time     event.Timestamp `json:"time"` // of the event judged
+	Role     string          `json:"role,omitempty"`
+	Tenant   string          `json:"tenant,omitempty"`
+	Observed string          `json:"observed"`
+	Baseline string          `json:"baseline"`
+	PValue   float64         `json:"p_value"`
+	ASI      []string        `json:"asi,omitempty"`
+	ATLAS    []string        `json:"atlas,omitempty"`
 }
 
 // An Outcome is what became of an action so far.

@@ -38,7 +38,7 @@ func pageTo(t *testing.T, url string, log *slog.Logger) (*Page, [][]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.waits = []time.Duration{0, time.Millisecond, time.Millisecond}
+	p.webhook.courier.waits = []time.Duration{0, time.Millisecond, time.Millisecond}
 	return p, keys
 }
 
@@ -90,7 +90,7 @@ func TestPageIsSigned(t *testing.T) {
 				t.Errorf("signature is %s, want %s", signatures[i], want)
 			}
 		}
-		var e pageEvent
+		var e webhookEvent
 		if err := json.Unmarshal(r.body, &e); err != nil || e.Type != "stakeout.page" || e.Data.Reason != "the token is still active" || e.Data.Action != "a1" {
 			t.Errorf("body is %s, %v", r.body, err)
 		}
@@ -140,15 +140,14 @@ func TestPageWithoutWebhook(t *testing.T) {
 }
 
 func TestPageBodyStaysSmall(t *testing.T) {
-	p, _ := pageTo(t, "http://127.0.0.1:1", slog.New(slog.DiscardHandler))
 	a := page("a1")
 	a.Reason = strings.Repeat("\x01", 1024)
 	a.Target.Agent, a.Target.Session = strings.Repeat("\x01", 1024), strings.Repeat("\x01", 1024)
 	for range 16 {
 		a.Findings = append(a.Findings, strings.Repeat("f", 500))
 	}
-	body, err := p.body(a)
-	if err != nil || len(body) > maxPage {
+	body, err := webhookBody(a)
+	if err != nil || len(body) > maxWebhook {
 		t.Errorf("%d bytes, %v", len(body), err)
 	}
 }

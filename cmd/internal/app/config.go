@@ -33,6 +33,7 @@ type Config struct {
 	Executor executor.Config     `koanf:"executor"`
 	OAuth    OAuth               `koanf:"oauth"`
 	Page     executor.PageConfig `koanf:"page"`
+	Notify   Notify              `koanf:"notify"`
 	Operator OperatorConfig      `koanf:"operator"`
 }
 
@@ -124,6 +125,7 @@ func DefaultConfig() Config {
 		Executor: executor.DefaultConfig(),
 		OAuth:    OAuth{Server: executor.DefaultOAuthConfig()},
 		Page:     executor.DefaultPageConfig(),
+		Notify:   DefaultNotify(),
 		Operator: OperatorConfig{NATS: command.DefaultNATSConfig()},
 	}
 }
@@ -174,7 +176,7 @@ func (c Config) sections() []section {
 		{"store", c.validateSecrets(), ""},
 		{"triage", c.Triage.Validate(), Triage},
 		{"store", c.Store.Validate(), Store}, {"actions.nats", c.Actions.NATS.Validate(), Store}, {"actions.trust", c.Actions.Trust.Validate(), Store},
-		{"executor", c.Executor.Validate(), Executor}, {"page", c.Page.Validate(), Executor},
+		{"executor", c.Executor.Validate(), Executor}, {"page", c.Page.Validate(), Executor}, {"notify", c.Notify.Validate(), Executor},
 		{"operator.nats", c.Operator.NATS.Validate(), ""},
 	}
 	if c.OAuth.Server.RevokeURL != "" {

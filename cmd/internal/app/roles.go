@@ -239,11 +239,10 @@ func (p *process) tryStore(ctx context.Context) (*store.Store, error) {
 }
 
 func (p *process) executor(ctx context.Context) error {
-	page, err := executor.NewPage(p.cfg.Page, p.log)
+	actors, err := p.cfg.notifiers(p.log)
 	if err != nil {
 		return err
 	}
-	actors := []executor.Actor{page}
 	if p.cfg.OAuth.Server.RevokeURL == "" {
 		p.log.Warn("no identity provider: commands to revoke tokens stay unanswered and are paged", "want", "oauth.server.revoke_url")
 	} else {
