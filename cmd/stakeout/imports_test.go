@@ -15,8 +15,8 @@ import (
 const module = "github.com/stakeout-project/stakeout/"
 
 // packages are the module's packages and which others of the module each
-// imports, its tests left out.
-func packages(t *testing.T) map[string][]string {
+// imports, its tests left out; programs are those that are commands.
+func packages(t *testing.T) (imports map[string][]string, programs map[string]bool) {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Name,Imports", "./...")
 	cmd.Dir = "../.."
@@ -26,19 +26,19 @@ func packages(t *testing.T) map[string][]string {
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, errOut.String())
 	}
-	imports := map[string][]string{}
+	imports, programs = map[string][]string{}, map[string]bool{}
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p struct {
-			ImportPath string
-			Imports    []string
+			ImportPath, Name string
+			Imports          []string
 		}
 		err := dec.Decode(&p)
 		if errors.Is(err, io.EOF) {
-			return imports
+			return imports, programs
 		}
 		check(t, err)
 		name := strings.TrimPrefix(p.ImportPath, module)
-		imports[name] = nil
+		imports[name], programs[name] = nil, p.Name == "main"
 		for _, i := range p.Imports {
 			if ours, ok := strings.CutPrefix(i, module); ok {
 				imports[name] = append(imports[name], ours)
@@ -48,9 +48,9 @@ func packages(t *testing.T) map[string][]string {
 }
 
 // TestImports holds the picture of which room knows which: what is not in a row
-// must not be imported, and every room has a row.
+// must not be imported.
 func TestImports(t *testing.T) {
-	all := packages(t)
+	all, programs := packages(t)
 	seen := map[string]bool{}
 	f := func(pkg string, may ...string) {
 		t.Helper()
@@ -78,7 +78,6 @@ func TestImports(t *testing.T) {
 	f("rules", "detect", "triage", "triage/command", "ingest/event")
 	f("deploy/local")
 	f("deploy/kafka")
-	f("deploy/testsum")
 
 	for pkg, imports := range all {
 		for _, i := range imports {
@@ -86,8 +85,8 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s imports %s, want commands to import rooms only", pkg, i)
 			}
 		}
-		if !seen[pkg] && !strings.HasPrefix(pkg, "cmd/") {
-			t.Errorf("%s has no row of what it may import", pkg)
+		if !seen[pkg] && !programs[pkg] && !strings.HasPrefix(pkg, "cmd/") {
+			f(pkg) // until it has a row: nothing of ours
 		}
 		if slices.Contains([]string{"common", "util", "utils", "types", "models", "pkg", "helpers"}, path.Base(pkg)) {
 			t.Errorf("%s says nothing of what it is about", pkg)
