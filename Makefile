@@ -57,6 +57,7 @@ chaos: build engine ## kill, freeze and cut off the pipeline under load: make ch
 
 golden: ## rewrite the findings of the stories
 	$(GO) test ./detect -run TestStories -update
+	$(GO) test ./cmd/internal/chaos -run TestDeterminism -update
 
 check: ## exactly what CI runs
 	.ci/run

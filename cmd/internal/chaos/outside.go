@@ -194,3 +194,47 @@ func (w *world) commands(ctx context.Context) (all []commanded, err error) {
 	}
 	return all, nil
 }
+
+// behind is how many records of a topic a group has not committed.
+func behind(ctx context.Context, addr, group, topic string, ends []int64) (lag int64, err error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group = group
+	t := kmsg.NewOffsetFetchRequestTopic()
+	t.Topic = topic
+	for p := range ends {
+		t.Partitions = append(t.Partitions, int32(p))
+	}
+	req.Topics = append(req.Topics, t)
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = group
+	gt := kmsg.NewOffsetFetchRequestGroupTopic()
+	gt.Topic, gt.Partitions = topic, t.Partitions
+	g.Topics = append(g.Topics, gt)
+	req.Groups = append(req.Groups, g)
+	res, err := req.RequestWith(ctx, client)
+	if err != nil {
+		return 0, err
+	}
+	committed := map[int32]int64{}
+	for _, t := range res.Topics {
+		for _, p := range t.Partitions {
+			committed[p.Partition] = p.Offset
+		}
+	}
+	for _, g := range res.Groups {
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				committed[p.Partition] = p.Offset
+			}
+		}
+	}
+	for p, end := range ends {
+		lag += end - max(committed[int32(p)], 0)
+	}
+	return lag, nil
+}
