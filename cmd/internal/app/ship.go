@@ -91,9 +91,15 @@ func plain(r io.Reader) (*bufio.Reader, error) {
 	return in, nil
 }
 
+// sink is where a shipment goes: a [stream.Producer].
+type sink interface {
+	Append(topic string, partition int, key, value []byte, headers ...stream.Header)
+	Flush(ctx context.Context) error
+}
+
 type shipment struct {
 	topic string
-	out   *stream.Producer
+	out   sink
 	log   *slog.Logger
 	name  string
 
