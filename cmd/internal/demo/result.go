@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -65,7 +66,8 @@ func (d *demo) count(ctx context.Context, labels []simulate.Label) (Result, erro
 	seen := d.stage.Watch.Seen()
 	r.Findings, r.FindingsStored = len(seen.Findings), int(findings1)
 	r.AgentDays = float64(agents) * days
-	r.Lost = (r.Events - events1) + (int64(len(seen.Findings)) - findings1) + (int64(len(seen.Latest)) - actions1)
+	// What is stored and was not seen must not make up for what is missing elsewhere.
+	r.Lost = max(0, r.Events-events1) + max(0, int64(len(seen.Findings))-findings1) + max(0, int64(len(seen.Latest))-actions1)
 	r.Doubled = (events - events1) + (findings - findings1) + (actions - actions1)
 	for _, c := range seen.Commands {
 		r.Doubled += int64(c.Times - 1)
@@ -141,8 +143,7 @@ func quantile(v []time.Duration, q float64) time.Duration {
 		return 0
 	}
 	s := slices.Sorted(slices.Values(v))
-	i := int(q * float64(len(s)))
-	return s[min(i, len(s)-1)]
+	return s[max(0, int(math.Ceil(q*float64(len(s))))-1)]
 }
 
 // Print writes the result as a table.

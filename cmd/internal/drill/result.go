@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -121,7 +122,7 @@ func quantile(v []float64, q float64) float64 {
 		return 0
 	}
 	slices.Sort(v)
-	return v[min(int(q*float64(len(v))), len(v)-1)]
+	return v[max(0, int(math.Ceil(q*float64(len(v))))-1)]
 }
 
 // Print writes the result as a table.
