@@ -52,6 +52,9 @@ bench: ## run the benchmarks
 ROUNDS ?= 20
 SEED   ?= 1
 KAFKA  ?= embedded
+bench-recovery: ## how long a takeover, a rebalance and catching up take
+	$(GO) test ./cmd/internal/app -run '^$$' -bench 'Restore|CatchUp|Rebalance' -benchtime 3x
+
 chaos: build engine ## kill, freeze and cut off the pipeline under load: make chaos ROUNDS=20 SEED=1 KAFKA=embedded|real
 	@$(GO) run ./cmd/internal/chaos/play -binary bin/stakeout -rounds $(ROUNDS) -seed $(SEED) -kafka $(KAFKA)
 
@@ -65,4 +68,4 @@ check: ## exactly what CI runs
 clean: ## remove what was built and fetched
 	rm -rf bin store/chdb/node_modules
 
-.PHONY: help build engine demo up test test-short race lint vuln fuzz bench chaos golden check clean
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos golden check clean

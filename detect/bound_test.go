@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -170,5 +171,34 @@ func TestObserveAllocatesNothingAtTheLimit(t *testing.T) {
 		offset++
 	}); n != 0 {
 		t.Errorf("an event of a known agent allocates %v times, want 0", n)
+	}
+}
+
+// TestFloodOfNames has one agent use a million tools, privileges, resources and
+// sessions. What is known of it stays as small as it was.
+func TestFloodOfNames(t *testing.T) {
+	e := grown(t, 1000)
+	for range e.Changed() {
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range 1_000_000 {
+		ev := use("a", 1000)
+		ev.ID = fmt.Sprint("flood-", i)
+		ev.Tool, ev.Privilege, ev.Resource, ev.Session = fmt.Sprint("tool-", i), fmt.Sprint("p:", i), fmt.Sprint("r-", i), fmt.Sprint("s-", i)
+		e.Observe(ev, int64(2000+i), event.Source{Topic: "raw", Partition: i % 100, Offset: int64(i)})
+	}
+	if after := heap(); after > before+64<<10 {
+		t.Errorf("holds %d bytes more after a million new names", after-before)
+	}
+	for _, b := range e.Changed() {
+		if len(b) > 2048 {
+			t.Errorf("a profile takes %d bytes, want at most 2048", len(b))
+		}
 	}
 }

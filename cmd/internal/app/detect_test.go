@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -294,5 +295,47 @@ func TestPoison(t *testing.T) {
 		if found[id] == 0 {
 			t.Errorf("finding %s comes from reading again", id)
 		}
+	}
+}
+
+// TestFloodOfAgents sends a partition more agents than it keeps. The next owner
+// restores those that are left, and no others.
+func TestFloodOfAgents(t *testing.T) {
+	const limit, flood = 500, 20_000
+	d := testDetection(t, func(d *detection) { d.limit = limit })
+	ctx := testContext(t)
+	owner := d.take(t, 0)
+	var want []string
+	for from := 0; from < flood; from += 100 {
+		var batch []stream.Record
+		for i := from; i < from+100; i++ {
+			agent := fmt.Sprintf("new-%05d", i)
+			batch = append(batch, stream.Record{Topic: d.topics.Events, Offset: int64(i), Time: time.Now(), Key: []byte(agent), Value: use(agent, i).AppendJSON(nil)})
+			if i >= flood-limit {
+				want = append(want, agent)
+			}
+		}
+		check(t, owner.Process(ctx, batch))
+		check(t, owner.Checkpoint(ctx))
+	}
+	if n := owner.engine.Agents(); n != limit {
+		t.Errorf("holds %d agents, want %d", n, limit)
+	}
+	if n := testutil.ToFloat64(d.metrics.forgotten); n != flood-limit {
+		t.Errorf("forgotten_agents_total is %v, want %d", n, flood-limit)
+	}
+	if n := testutil.ToFloat64(d.metrics.agents.WithLabelValues("0")); n != limit {
+		t.Errorf("agents is %v, want %d", n, limit)
+	}
+	kept := map[string]bool{}
+	for _, r := range d.read(t, d.topics.Profiles) {
+		kept[string(r.Key)] = r.Value != nil
+	}
+	maps.DeleteFunc(kept, func(_ string, there bool) bool { return !there })
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(kept))); diff != "" {
+		t.Errorf("the changelog keeps (-want +got):\n%s", diff)
+	}
+	if n := d.take(t, flood).engine.Agents(); n != limit {
+		t.Errorf("the next owner restores %d agents, want %d", n, limit)
 	}
 }

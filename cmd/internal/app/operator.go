@@ -20,14 +20,20 @@ type OperatorConfig struct {
 
 // Decide signs an operator's decision on an action and sends it to triage.
 func Decide(ctx context.Context, cfg OperatorConfig, action string, d command.Decision, why string, log *slog.Logger) error {
+	return Send(ctx, cfg, command.Approval{Action: action, Decision: d, Why: why}, log)
+}
+
+// Send signs what an operator decided and sends it to triage.
+func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog.Logger) error {
 	if cfg.SigningKey == "" {
 		return fmt.Errorf("operator.signing_key: is empty, want the file of your signing seed")
 	}
+	a.Time = event.At(time.Now())
 	signer, err := command.ReadSigner(cfg.SigningKey)
 	if err != nil {
 		return err
 	}
-	msg, err := command.EncodeApproval(signer, command.Approval{Action: action, Decision: d, Why: why, Time: event.At(time.Now())})
+	msg, err := command.EncodeApproval(signer, a)
 	if err != nil {
 		return err
 	}
@@ -43,7 +49,7 @@ func Decide(ctx context.Context, cfg OperatorConfig, action string, d command.De
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, err := js.PublishMsg(ctx, msg); err != nil {
-		return fmt.Errorf("send the decision on %s: %w", action, err)
+		return fmt.Errorf("send the decision on %s: %w", a.Action, err)
 	}
 	return nil
 }

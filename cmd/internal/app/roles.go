@@ -205,6 +205,10 @@ func (p *process) store(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return s.RunActions(ctx, js, p.cfg.Actions.Trust) })
+	g.Go(func() error { return s.RunCases(ctx, js, p.cfg.Actions.Trust) })
+	for _, name := range []string{command.Actions, command.Acks} {
+		g.Go(func() error { return s.RunAudit(ctx, js, name) })
+	}
 	return errors.Join(g.Wait(), s.Close())
 }
 

@@ -203,6 +203,7 @@ func (w *world) configure() (file string, err error) {
 	cfg.Triage.IncidentGap = 10 * 365 * 24 * time.Hour // one incident a session, so that they can be counted from outside
 
 	cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile = "http://"+w.proxies["clickhouse"].addr(), w.click.User, w.click.PasswordFile
+	cfg.Store.Timeout, cfg.Triage.Timeout, cfg.Executor.Timeout = 5*time.Second, 2*time.Second, 2*time.Second
 	cfg.Rules.Response = filepath.Join(w.cfg.Dir, "response.yaml")
 	text, err := cfg.YAML()
 	if err != nil {
