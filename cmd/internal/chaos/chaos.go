@@ -166,4 +166,3 @@ func wait(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	}
 }
-

@@ -25,8 +25,8 @@ type part interface {
 
 // A process is a part that is the binary under test. It ends with the harness.
 type process struct {
-	name string
-	args []string
+	name   string
+	args   []string
 	log    string             // file that standard error is added to
 	health string             // URL of a role's health and metrics
 	says   func(string) error // takes the first line of standard output, where there is one to wait for
