@@ -115,24 +115,31 @@ func (s *Store) storeOutcomes(ctx context.Context, js jetstream.JetStream, keys 
 		return fmt.Errorf("bind to consumer %s of %s: %w", command.StoreConsumer, command.Actions, err)
 	}
 	for {
-		batch, err := consumer.Fetch(fetchMessages, jetstream.FetchMaxWait(fetchWait))
-		if err != nil {
-			return fmt.Errorf("fetch outcomes: %w", err)
-		}
-		var msgs []jetstream.Msg
-		for m := range batch.Messages() {
-			msgs = append(msgs, m)
-		}
+		msgs, fetchErr := fetch(ctx, consumer)
 		if err := s.storeMessages(ctx, msgs, keys); err != nil {
 			return err
-		}
-		if err := batch.Error(); err != nil {
-			return fmt.Errorf("fetch outcomes: %w", err)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if fetchErr != nil {
+			return fmt.Errorf("fetch outcomes: %w", fetchErr)
+		}
 	}
+}
+
+// fetch waits for messages, but no longer than for a batch, nor than ctx.
+func fetch(ctx context.Context, consumer jetstream.Consumer) (msgs []jetstream.Msg, err error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
+	batch, err := consumer.Fetch(fetchMessages, jetstream.FetchContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	for m := range batch.Messages() {
+		msgs = append(msgs, m)
+	}
+	return msgs, batch.Error()
 }
 
 // storeMessages stores the outcomes in msgs and acknowledges them.

@@ -52,6 +52,15 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 		t.log.Warn("approval refused", "subject", cut(m.Subject, 200), "err", err)
 		return nil
 	}
+	if approval.Decision == command.Close || approval.Decision == command.Reopen {
+		result, err := t.decideCase(ctx, b, approval, operator)
+		if err != nil {
+			return err
+		}
+		t.metrics.approvals.WithLabelValues(result).Inc()
+		t.log.Info("operator decided", "incident", approval.Action, "decision", approval.Decision, "operator", operator, "result", result)
+		return nil
+	}
 	result, err := t.change(ctx, b, approval.Action, func(r *record) (string, bool, error) {
 		now := t.now()
 		if approval.Decision == command.Undo {

@@ -28,6 +28,15 @@ type incident struct {
 	Count    uint64          `json:"count"`
 	Findings []string        `json:"findings"` // ids of the last ones, oldest first
 	Outbox   []proposal      `json:"outbox,omitempty"`
+
+	Threats   []string        `json:"threats,omitempty"`
+	Detectors []string        `json:"detectors,omitempty"`
+	Closed    bool            `json:"closed,omitempty"`
+	Verdict   command.Verdict `json:"verdict,omitempty"`
+	By        string          `json:"by,omitempty"` // the operator who closed or reopened it
+	Why       string          `json:"why,omitempty"`
+	Turns     int             `json:"turns,omitempty"` // how often it was closed or reopened
+	Told      int             `json:"told,omitempty"`  // turns that were told
 }
 
 const (
@@ -99,6 +108,9 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error
 	if err := t.empty(ctx, b, key, i); err != nil {
 		return err
 	}
+	if err := t.tellFinding(ctx, b, key, &i, f); err != nil {
+		return err
+	}
 	if err := t.at("seen"); err != nil {
 		return err
 	}
@@ -115,7 +127,7 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 		if rev != 0 && slices.Contains(i.Findings, f.ID) {
 			return i, nil
 		}
-		opened := rev == 0 || f.Time.Sub(i.Last) > t.cfg.IncidentGap
+		opened := rev == 0 || i.Closed || f.Time.Sub(i.Last) > t.cfg.IncidentGap
 		if opened {
 			if len(i.Outbox) > 0 { // of the incident that ends here
 				if err := t.empty(ctx, b, key, i); err != nil {
@@ -126,6 +138,7 @@ func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding
 			i = incident{ID: hash(f.Agent, f.Session, f.ID), Agent: f.Agent, Session: f.Session, First: f.Time, Ingested: at.ingested, Found: at.found}
 		}
 		i.Count++
+		i.grow(f)
 		i.Severity, i.Last = max(i.Severity, f.Severity), max(i.Last, f.Time)
 		i.Findings = append(i.Findings, f.ID)
 		if n := len(i.Findings); n > maxHistory {

@@ -31,7 +31,7 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		incidents: prometheus.NewCounter(counter("incidents_total", "Incidents opened.")),
 		actions:   prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
 		answers:   prometheus.NewCounterVec(counter("answers_total", "Answers of executors: taken, late, duplicate, contradicting, unknown, refused."), []string{"result"}),
-		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, undone, nothing to undo, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
+		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, undone, nothing to undo, close, reopen, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
 		retries:   prometheus.NewCounter(counter("retries_total", "Commands sent again because nobody answered.")),
 		folded:    prometheus.NewCounter(counter("pages_folded_total", "Pages beyond the budget, folded into a later one.")),
 		dwell: prometheus.NewHistogramVec(prometheus.HistogramOpts{

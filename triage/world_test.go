@@ -213,6 +213,7 @@ type history struct {
 	commands []command.Action // every message that commands
 	attempts map[string]int   // messages that command, by action
 	outcomes []command.Outcome
+	cases    []command.Case
 }
 
 func (w *world) history() history {
@@ -232,6 +233,12 @@ func (w *world) history() history {
 			o, err := command.ParseOutcome(w.trust(), msg)
 			w.must(err)
 			h.outcomes = append(h.outcomes, o)
+			continue
+		}
+		if strings.HasPrefix(m.Subject, command.CaseSubject("")) {
+			c, err := command.ParseCase(w.trust(), msg)
+			w.must(err)
+			h.cases = append(h.cases, c)
 			continue
 		}
 		a, err := command.ParseAction(w.trust(), msg)

@@ -154,7 +154,7 @@ func permissions(role NATSRole) *server.Permissions {
 	}
 	switch role {
 	case TriageRole:
-		allow("stakeout.action.>", "stakeout.outcome.>")
+		allow("stakeout.action.>", "stakeout.outcome.>", "stakeout.case.>")
 		for _, name := range []string{"ACTIONS", "ACKS", "KV_posture", "KV_incidents", "KV_actions", "KV_executed"} {
 			stream(name)
 			allow("$JS.API.STREAM.CREATE."+name, "$JS.API.STREAM.UPDATE."+name)
@@ -170,7 +170,11 @@ func permissions(role NATSRole) *server.Permissions {
 		allow("$JS.API.INFO")
 	case StoreRole:
 		stream("ACTIONS")
+		stream("ACKS")
 		consume("ACTIONS", "store")
+		consume("ACTIONS", "cases")
+		consume("ACTIONS", "audit")
+		consume("ACKS", "audit")
 	case ExecutorRole:
 		stream("ACTIONS")
 		for _, kind := range []string{"revoke_token", "page", "notify", "resolve", "signal"} {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -212,8 +213,12 @@ func (a Approval) check() error {
 	switch {
 	case !validID(a.Action):
 		return fmt.Errorf("%s: action: %w", ApprovalType, ErrMalformed)
-	case a.Decision != Approved && a.Decision != Refused && a.Decision != Undo:
-		return fmt.Errorf("%s: decision is %.20q, want approve, reject or undo: %w", ApprovalType, a.Decision, ErrMalformed)
+	case !slices.Contains([]Decision{Approved, Refused, Undo, Close, Reopen}, a.Decision):
+		return fmt.Errorf("%s: decision is %.20q, want approve, reject, undo, close or reopen: %w", ApprovalType, a.Decision, ErrMalformed)
+	case a.Decision == Close && !slices.Contains(Verdicts(), a.Verdict):
+		return fmt.Errorf("%s: verdict is %.40q, want one of %v: %w", ApprovalType, a.Verdict, Verdicts(), ErrMalformed)
+	case a.Decision != Close && a.Verdict != "":
+		return fmt.Errorf("%s: a verdict on something that is not closed: %w", ApprovalType, ErrMalformed)
 	case len(a.Why) > maxDetail:
 		return fmt.Errorf("%s: why is %d bytes, want at most %d: %w", ApprovalType, len(a.Why), maxDetail, ErrMalformed)
 	}

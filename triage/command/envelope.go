@@ -106,29 +106,38 @@ func FromMsg(m *nats.Msg) Message {
 	return Message{Subject: m.Subject, Header: m.Header, Data: m.Data}
 }
 
+// Verify reports why a payload on a subject is not believed to be of a role, by
+// the public key and the signature that came with it.
+func Verify(k Keyring, r Role, subject, key, signature string, payload []byte) error {
+	if key == "" || signature == "" {
+		return ErrUnsigned
+	}
+	if !k.trusts(r, key) {
+		return fmt.Errorf("%.80q: %w", key, ErrUntrusted)
+	}
+	sig, err := base64.RawURLEncoding.Strict().DecodeString(signature)
+	if err != nil {
+		return fmt.Errorf("signature: %w", ErrAltered)
+	}
+	pub, err := nkeys.FromPublicKey(key)
+	if err != nil {
+		return fmt.Errorf("key: %w", ErrUntrusted)
+	}
+	if pub.Verify(signed(subject, payload), sig) != nil {
+		return ErrAltered
+	}
+	return nil
+}
+
 // unseal verifies a message before it reads any of it: first the size, then the
 // signer, then the signature, then the form.
 func unseal[T any](k Keyring, r Role, m Message, typ, prefix string) (e envelope, data T, key string, err error) {
 	if len(m.Data) > MaxSize {
 		return e, data, "", fmt.Errorf("%s: is %d bytes: %w", typ, len(m.Data), ErrTooLarge)
 	}
-	key, sig64 := m.Header.Get(KeyHeader), m.Header.Get(SignatureHeader)
-	if key == "" || sig64 == "" {
-		return e, data, "", fmt.Errorf("%s: %w", typ, ErrUnsigned)
-	}
-	if !k.trusts(r, key) {
-		return e, data, "", fmt.Errorf("%s: %.80q: %w", typ, key, ErrUntrusted)
-	}
-	sig, err := base64.RawURLEncoding.Strict().DecodeString(sig64)
-	if err != nil {
-		return e, data, "", fmt.Errorf("%s: signature: %w", typ, ErrAltered)
-	}
-	pub, err := nkeys.FromPublicKey(key)
-	if err != nil {
-		return e, data, "", fmt.Errorf("%s: key: %w", typ, ErrUntrusted)
-	}
-	if err := pub.Verify(signed(m.Subject, m.Data), sig); err != nil {
-		return e, data, "", fmt.Errorf("%s: %w", typ, ErrAltered)
+	key = m.Header.Get(KeyHeader)
+	if err := Verify(k, r, m.Subject, key, m.Header.Get(SignatureHeader), m.Data); err != nil {
+		return e, data, "", fmt.Errorf("%s: %w", typ, err)
 	}
 	malformed := func(format string, a ...any) (envelope, T, string, error) {
 		return e, data, "", fmt.Errorf("%s: %s: %w", typ, fmt.Sprintf(format, a...), ErrMalformed)

@@ -41,7 +41,9 @@ func ExecutorConsumer(k Kind) string { return "executor-" + string(k) }
 // Names of the other durable consumers.
 const (
 	TriageConsumer = "triage" // of Acks
-	StoreConsumer  = "store"  // of Actions
+	StoreConsumer  = "store"  // of Actions: outcomes
+	CaseConsumer   = "cases"  // of Actions: cases
+	AuditConsumer  = "audit"  // of Actions and of Acks: everything
 )
 
 // Token turns any id into one NATS subject token and KV key: every byte outside

@@ -29,8 +29,8 @@ func DefaultLayout() Layout {
 // Neither stream lets anyone delete or purge: what was commanded stays on record.
 func Provision(ctx context.Context, js jetstream.JetStream, l Layout) error {
 	streams := []jetstream.StreamConfig{
-		{Name: Actions, Subjects: []string{actionPrefix + ">", outcomePrefix + ">"},
-			Description: "commands to executors, and what became of them"},
+		{Name: Actions, Subjects: []string{actionPrefix + ">", outcomePrefix + ">", casePrefix + ">"},
+			Description: "commands to executors, what became of them, and incidents"},
 		{Name: Acks, Subjects: []string{ackPrefix + ">", approvalPrefix + ">"},
 			Description: "answers of executors, decisions of operators"},
 	}
@@ -62,6 +62,9 @@ func Provision(ctx context.Context, js jetstream.JetStream, l Layout) error {
 	}{
 		{Acks, jetstream.ConsumerConfig{Durable: TriageConsumer}},
 		{Actions, jetstream.ConsumerConfig{Durable: StoreConsumer, FilterSubject: outcomePrefix + ">"}},
+		{Actions, jetstream.ConsumerConfig{Durable: CaseConsumer, FilterSubject: casePrefix + ">"}},
+		{Actions, jetstream.ConsumerConfig{Durable: AuditConsumer}},
+		{Acks, jetstream.ConsumerConfig{Durable: AuditConsumer}},
 	}
 	for _, k := range l.Kinds {
 		consumers = append(consumers, struct {

@@ -120,12 +120,13 @@ func (l *Local) Close() error {
 const addressFile = "running.json"
 
 type addresses struct {
-	Brokers      []string `json:"brokers"`
-	ClickHouse   string   `json:"clickhouse"`
-	User         string   `json:"user"`
-	PasswordFile string   `json:"password_file"`
-	HTTP         string   `json:"http"` // health and metrics
-	Operator     operator `json:"operator"`
+	Brokers      []string        `json:"brokers"`
+	ClickHouse   string          `json:"clickhouse"`
+	User         string          `json:"user"`
+	PasswordFile string          `json:"password_file"`
+	HTTP         string          `json:"http"` // health and metrics
+	Operator     operator        `json:"operator"`
+	Trust        command.Keyring `json:"trust"` // whose outcomes are believed
 }
 
 // operator adds what a response policy must list among the approvers of a step
@@ -140,7 +141,7 @@ func (l *Local) announce(cfg Config) error {
 	if l.NATS != nil {
 		op.Approver = l.NATS.SigningKey(local.OperatorRole)
 	}
-	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile, cfg.HTTP.Listen, op}, "", "  ")
+	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile, cfg.HTTP.Listen, op, cfg.Actions.Trust}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", addressFile, err)
 	}
@@ -172,6 +173,9 @@ func Attached(cfg Config) (Config, error) {
 	}
 	if cfg.Store.URL == usual.Store.URL {
 		cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile = a.ClickHouse, a.User, a.PasswordFile
+	}
+	if len(cfg.Actions.Trust.Triage) == 0 {
+		cfg.Actions.Trust = a.Trust
 	}
 	if cfg.Operator.NATS.URL == usual.Operator.NATS.URL {
 		cfg.Operator = a.Operator.OperatorConfig

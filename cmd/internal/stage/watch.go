@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,6 +155,9 @@ func (w *Watch) message(msg *jetstream.RawStreamMsg) {
 			c.Times++
 			w.commands[a.ID] = c
 		}
+		return
+	}
+	if strings.HasPrefix(m.Subject, command.CaseSubject("")) {
 		return
 	}
 	o, err := command.ParseOutcome(w.app.Executor.Trust, m)

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/stakeout-project/stakeout/cmd/internal/app"
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/store"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+func newIncidents(g *global) *cobra.Command {
+	var f store.IncidentFilter
+	var since time.Duration
+	return question[command.Incident]{
+		use:   "incidents",
+		short: "Show findings that belong together",
+		long: `Show incidents: the open ones first, then the worst, then the latest. What is known
+of one shows 'stakeout incident ID'; 'stakeout close ID' closes it with a verdict.`,
+		head: []string{"ID", "STATE", "SEVERITY", "AGENT", "FINDINGS", "LAST", "THREATS"},
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&f.Agent, "agent", "", "of this agent only")
+			cmd.Flags().BoolVar(&f.Open, "open", false, "those only that nobody has closed")
+			cmd.Flags().DurationVar(&since, "since", 0, "whose last event is not older than this, such as 24h")
+			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+		},
+		ask: func(ctx context.Context, s *store.Store) ([]command.Incident, error) {
+			f.Since = ago(since)
+			return s.Incidents(ctx, f)
+		},
+		cells: func(i command.Incident) []string {
+			return []string{i.ID, state(i), detect.Severity(i.Severity).String(), i.Agent, fmt.Sprint(i.Count), when(i.Last), strings.Join(i.Threats, ", ")}
+		},
+	}.command(g)
+}
+
+func state(i command.Incident) string {
+	if i.Open {
+		return "open"
+	}
+	return string(i.Verdict)
+}
+
+func newCoverage(g *global) *cobra.Command {
+	days := 30
+	return question[store.Coverage]{
+		use:   "coverage",
+		short: "Show how many findings were looked at before a person saw them",
+		long: `Show by day of the event how many findings have a disposition: the first look that
+triage takes at each of them. It must read 100 %.`,
+		head:  []string{"DAY", "FINDINGS", "DISPOSED", "SHARE"},
+		flags: func(cmd *cobra.Command) { cmd.Flags().IntVar(&days, "days", days, "at most so many") },
+		ask:   func(ctx context.Context, s *store.Store) ([]store.Coverage, error) { return s.Coverage(ctx, days) },
+		cells: func(c store.Coverage) []string {
+			return []string{c.Day, fmt.Sprint(c.Findings), fmt.Sprint(c.Disposed), fmt.Sprintf("%.1f %%", 100*c.Share)}
+		},
+	}.command(g)
+}
+
+// withStore opens the store of a running pipeline for one question.
+func withStore(cmd *cobra.Command, g *global, ask func(context.Context, app.Config, *store.Store) error) error {
+	cfg, log, err := g.load(cmd)
+	if err != nil {
+		return err
+	}
+	if cfg, err = app.Attached(cfg); err != nil {
+		return err
+	}
+	s, err := store.Open(cmd.Context(), cfg.Store, prometheus.NewRegistry(), log)
+	if err != nil {
+		return err
+	}
+	err = ask(cmd.Context(), cfg, s)
+	if cerr := s.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func newIncident(g *global) *cobra.Command {
+	var out format
+	cmd := &cobra.Command{
+		Use:   "incident ID",
+		Short: "Show all that is known of one incident",
+		Long: `Show an incident as a person needs it who was just woken: each finding with the first
+look at it (what was asked, what to think of it, what it comes to) and what was done.`,
+		Example: example("stakeout incidents --open", "stakeout incident 3f9c...", "stakeout incident 3f9c... --format json | jq ."),
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStore(cmd, g, func(ctx context.Context, _ app.Config, s *store.Store) error {
+				file, ok, err := s.Incident(ctx, args[0])
+				switch {
+				case err != nil:
+					return err
+				case !ok:
+					return fmt.Errorf("incident %s: is not known", printable(args[0]))
+				case out == "json":
+					enc := json.NewEncoder(cmd.OutOrStdout())
+					enc.SetIndent("", "  ")
+					return enc.Encode(file)
+				}
+				return printIncident(cmd.OutOrStdout(), file)
+			})
+		},
+	}
+	mustSucceed(addFormat(cmd, &out))
+	return cmd
+}
+
+func printIncident(w io.Writer, f store.IncidentFile) error {
+	var b strings.Builder
+	line := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
+	i := f.Incident
+	line("incident %s: %s, %s", i.ID, state(i), detect.Severity(i.Severity))
+	line("agent %s, session %s, %d findings from %s to %s", i.Agent, i.Session, i.Count, when(i.First), when(i.Last))
+	if i.By != "" {
+		line("decided by %s: %s", i.By, i.Why)
+	}
+	for _, d := range f.Findings {
+		line("")
+		line("%s  %s  %s", when(d.Finding.Time), d.Finding.Detector, d.Finding.Reason)
+		if d.Disposition == nil {
+			continue
+		}
+		for _, part := range []struct {
+			name  string
+			lines []string
+		}{{"query", d.Disposition.Query}, {"think", d.Disposition.Think}} {
+			for _, l := range part.lines {
+				line("  %-7s %s", part.name, l)
+			}
+		}
+		r := d.Disposition.Report
+		line("  %-7s %s, confidence %s", "report", r.Verdict, r.Confidence)
+		for _, l := range r.Recommend {
+			line("          %s", l)
+		}
+		for _, l := range r.Breaks {
+			line("          would break %s", l)
+		}
+	}
+	if len(f.Actions) > 0 {
+		line("")
+	}
+	for _, o := range f.Actions {
+		line("%s  %s %s  %s  %s", when(o.Time), o.Action.Kind, o.Status, o.Action.ID, o.Detail)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func newCase(g *global, verb string) *cobra.Command {
+	decision, short := command.Close, "Close an incident with a verdict"
+	if verb == "reopen" {
+		decision, short = command.Reopen, "Reopen an incident"
+	}
+	var verdict, why string
+	cmd := &cobra.Command{
+		Use:   verb + " INCIDENT",
+		Short: short,
+		Long: short + `, by its id as 'stakeout incidents' shows it. The decision is signed
+with your key (operator.signing_key), which must be among triage.trust.operators. Pages
+of a closed incident are taken back; what was done about it stays until it is undone
+('stakeout actions undo'). The next finding about the agent opens a new incident.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, log, err := g.load(cmd)
+			if err != nil {
+				return err
+			}
+			if cfg, err = app.Attached(cfg); err != nil {
+				return err
+			}
+			a := command.Approval{Action: args[0], Decision: decision, Verdict: command.Verdict(verdict), Why: why}
+			if err := app.Send(cmd.Context(), cfg.Operator, a, log); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "decision on %s sent; see `stakeout incident %s`\n", args[0], args[0])
+			return err
+		},
+	}
+	cmd.Example = example("stakeout incidents --open", "stakeout "+verb+" 3f9c... --why 'the export was planned'")
+	if decision == command.Close {
+		cmd.Example = example("stakeout incidents --open", "stakeout close 3f9c... --verdict false_positive --why 'the export was planned'")
+		var names []string
+		for _, v := range command.Verdicts() {
+			names = append(names, string(v))
+		}
+		cmd.Flags().StringVar(&verdict, "verdict", "", "what it was: "+strings.Join(names, ", "))
+		mustSucceed(cmd.MarkFlagRequired("verdict"))
+		mustSucceed(cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)))
+	}
+	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
+	return cmd
+}

@@ -1,0 +1,123 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// A Case is what triage tells of an incident each time it changes.
+type Case struct {
+	Incident    Incident        `json:"incident"`
+	Change      Change          `json:"change"`
+	Disposition *Disposition    `json:"disposition,omitempty"` // of the finding that changed it
+	Time        event.Timestamp `json:"time"`
+}
+
+// Change is what became of an incident.
+type Change string
+
+// The changes.
+const (
+	Grown    Change = "grown" // by a finding; the first one opens it
+	Closed   Change = "closed"
+	Reopened Change = "reopened"
+)
+
+// An Incident is findings that belong together.
+type Incident struct {
+	ID        string          `json:"id"`
+	Agent     string          `json:"agent"`
+	Session   string          `json:"session,omitempty"`
+	Open      bool            `json:"open"`
+	Severity  int             `json:"severity_id"`
+	First     event.Timestamp `json:"first"` // time of the first finding's event
+	Last      event.Timestamp `json:"last"`  // latest time of an event
+	Count     uint64          `json:"count"` // of findings
+	Threats   []string        `json:"threats,omitempty"`
+	Detectors []string        `json:"detectors,omitempty"`
+	Verdict   Verdict         `json:"verdict,omitempty"` // of the person who closed it
+	By        string          `json:"by,omitempty"`      // public key of the operator who closed or reopened it
+	Why       string          `json:"why,omitempty"`
+}
+
+// Verdict is what a person found an incident to be, by the names of OCSF.
+type Verdict string
+
+// Verdicts lists those that an operator can give.
+func Verdicts() []Verdict {
+	return []Verdict{"true_positive", "false_positive", "benign", "suspicious", "disregard", "test", "insufficient_data", "duplicate"}
+}
+
+// A Disposition is the first look at a finding, written before a person sees it:
+// what to ask of the data, what to think of it, what to do. The same finding in
+// the same incident always gets the same one.
+type Disposition struct {
+	Finding  string   `json:"finding"` // id
+	Detector string   `json:"detector"`
+	Query    []string `json:"query"` // what was asked of the data, and what it said
+	Think    []string `json:"think"` // observed against baseline, and other explanations
+	Report   Report   `json:"report"`
+}
+
+// A Report is what a disposition comes to.
+type Report struct {
+	Verdict    Verdict  `json:"verdict"`    // suspicious, or insufficient_data
+	Confidence string   `json:"confidence"` // low, medium or high
+	Recommend  []string `json:"recommend"`  // what the policy does about it, and what is left to a person
+	Breaks     []string `json:"breaks"`     // what that would break
+}
+
+const (
+	casePrefix = "stakeout.case."
+	// CaseType is the type of a case's CloudEvent.
+	CaseType = "dev.stakeout.case.v1"
+)
+
+// CaseSubject is where triage tells of the incident.
+func CaseSubject(incident string) string { return casePrefix + incident }
+
+// EncodeCase makes the message of a case. Its id tells apart every change, so
+// that one that is told again is dropped.
+func EncodeCase(s *Signer, c Case, id string) (*nats.Msg, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	m, err := seal(s, CaseSubject(c.Incident.ID), envelope{
+		ID: id, Source: source(Triage), Type: CaseType, Subject: c.Incident.Agent, Time: c.Time,
+	}, c)
+	if err != nil {
+		return nil, err
+	}
+	m.Header.Set(nats.MsgIdHdr, id)
+	return m, nil
+}
+
+// ParseCase believes a case only if triage signed it.
+func ParseCase(k Keyring, m Message) (Case, error) {
+	_, c, _, err := unseal[Case](k, Triage, m, CaseType, casePrefix)
+	if err != nil {
+		return Case{}, err
+	}
+	if err := c.check(); err != nil {
+		return Case{}, err
+	}
+	if m.Subject != CaseSubject(c.Incident.ID) {
+		return Case{}, fmt.Errorf("%s: subject and content disagree: %w", CaseType, ErrMalformed)
+	}
+	return c, nil
+}
+
+func (c Case) check() error {
+	switch {
+	case !validID(c.Incident.ID) || c.Incident.Agent == "":
+		return fmt.Errorf("%s: incident: %w", CaseType, ErrMalformed)
+	case c.Change != Grown && c.Change != Closed && c.Change != Reopened:
+		return fmt.Errorf("%s: change is %.20q: %w", CaseType, c.Change, ErrMalformed)
+	case c.Disposition != nil && c.Disposition.Finding == "":
+		return fmt.Errorf("%s: disposition of no finding: %w", CaseType, ErrMalformed)
+	}
+	return nil
+}

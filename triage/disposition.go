@@ -1,0 +1,148 @@
+package triage
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// dispose takes the first look at a finding. It is a function of the finding, of
+// its incident and of the policy, so it needs nothing that could be away, and a
+// replay takes the same look.
+func dispose(p *Policy, i *incident, f *detect.Finding) *command.Disposition {
+	return &command.Disposition{Finding: f.ID, Detector: cut(f.Detector, maxID), Query: asked(i, f), Think: thought(i, f), Report: reported(p, i, f)}
+}
+
+// asked is what the detector asked of the agent's past, and what the incident knows besides.
+func asked(i *incident, f *detect.Finding) []string {
+	q := []string{
+		fmt.Sprintf("Is this normal for %s? Asked by %s of the agent's profile: p-value %.3g, where the budget reports below %.3g.", f.Agent, f.Detector, f.PValue, f.Level),
+		fmt.Sprintf("What does it rest on? %s.", count(len(f.Evidence), "event")),
+		fmt.Sprintf("What else belongs to it? %s so far, by %s.", count(int(i.Count), "finding"), list(i.Detectors)),
+	}
+	who := "no user is named"
+	if f.User != "" {
+		who = "on behalf of " + f.User
+	}
+	if c := f.Credential; c.ID != "" {
+		who += ", with credential " + c.ID
+	} else {
+		who += ", with a credential that the log does not name"
+	}
+	return bound(append(q, "Who acted? "+f.Agent+" "+who+"."))
+}
+
+// thought sets the observation against the baseline, and names what else could explain it.
+func thought(i *incident, f *detect.Finding) []string {
+	t := []string{"Observed: " + orUnknown(f.Observed), "Baseline: " + orUnknown(f.Baseline)}
+	switch f.Threat {
+	case detect.PrivilegeDrift:
+		t = append(t, "It could be a new duty: then its owner knows of a change of the agent's charter or build.",
+			"It could be a rare one: then the same privilege is used by agents of the same role.")
+	case detect.ConfusedDeputy:
+		t = append(t, "It could be a principal whose entitlements the log does not tell completely: then the issuer knows them.")
+	case detect.PromptInjection:
+		t = append(t, "It could be what the user wanted and said elsewhere: then the user knows of it.")
+	case detect.MemoryPoisoning:
+		t = append(t, "The record could hold what its agent was meant to remember: then whoever wrote it knows it.")
+	}
+	if len(i.Detectors) > 1 {
+		t = append(t, fmt.Sprintf("Against a harmless explanation: %d independent detectors agree.", len(i.Detectors)))
+	}
+	return bound(t)
+}
+
+func reported(p *Policy, i *incident, f *detect.Finding) command.Report {
+	r := command.Report{Verdict: "suspicious", Confidence: confidence(i, f)}
+	if f.PValue <= 0 || f.Level <= 0 || f.Observed == "" {
+		r.Verdict = "insufficient_data"
+	}
+	entry, ok := p.match(f)
+	if !ok {
+		r.Recommend = []string{"No policy answers it: look whether it needs one."}
+		return r
+	}
+	for n, s := range append(entry.Ladder[:1:1], entry.Also...) {
+		text := fmt.Sprintf("%s by policy %s, %s", s.Kind, entry.Name, s.Mode)
+		if s.Lease > 0 {
+			text += fmt.Sprintf(", undone after %s", s.Lease)
+		}
+		r.Recommend = append(r.Recommend, text)
+		if n == 0 && len(entry.Ladder) > 1 {
+			r.Recommend = append(r.Recommend, fmt.Sprintf("%s where that does not hold", entry.Ladder[1].Kind))
+		}
+		if b := breaks(s.Kind, f); b != "" {
+			r.Breaks = append(r.Breaks, b)
+		}
+	}
+	r.Recommend, r.Breaks = bound(r.Recommend), bound(r.Breaks)
+	return r
+}
+
+// confidence rests on how far below its threshold the p-value lies, and on how
+// many detectors agree.
+func confidence(i *incident, f *detect.Finding) string {
+	levels := []string{"low", "medium", "high"}
+	n := 0
+	switch {
+	case f.Level <= 0 || f.PValue <= 0:
+	case f.PValue < f.Level/100:
+		n = 2
+	case f.PValue < f.Level/5:
+		n = 1
+	}
+	if len(i.Detectors) > 1 {
+		n++
+	}
+	return levels[min(n, 2)]
+}
+
+// breaks is what an action of kind k would break.
+func breaks(k command.Kind, f *detect.Finding) string {
+	switch k {
+	case command.RevokeToken:
+		if f.Credential.ID == "" {
+			return "nothing: the finding names no credential"
+		}
+		return fmt.Sprintf("every session that works with credential %s; it has no undo, the agent needs a new token", f.Credential.ID)
+	case command.Suspend:
+		return "everything that " + f.Agent + " does behind a gateway"
+	case command.Restrict:
+		return "everything that " + f.Agent + " changes behind a gateway; it goes on reading"
+	case command.Signal:
+		return "the sessions of " + f.Agent + " at whoever subscribes to shared signals"
+	}
+	return ""
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "not told"
+	}
+	return s
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, ", ")
+}
+
+// bound keeps what names fill in from growing beyond a message.
+func bound(lines []string) []string {
+	const most = 600
+	for n, l := range lines {
+		lines[n] = cut(l, most)
+	}
+	return lines
+}
