@@ -34,7 +34,7 @@ type Config struct {
 	Days   float64       // of its log
 	Dir    string        // of all data; it must be empty
 
-	only   string        // a role; others are left alone, and it is only killed
+	only   []string      // parts; others are left alone, and these are only killed
 	settle time.Duration // how long everything may take to catch up once it is left alone
 }
 

@@ -69,14 +69,14 @@ func TestHarnessNotices(t *testing.T) {
 	cfg.Binary = binary(t, "-tags", "chaosbroken")
 	t.Run("left alone", func(t *testing.T) {
 		cfg := cfg
-		cfg.Rounds, cfg.only = 4, "nobody"
+		cfg.Rounds, cfg.only = 4, []string{"nobody"}
 		if res := play(t, cfg); res.Killed != 0 || res.Err() != nil {
 			t.Errorf("%s: want nothing lost:\n%v", res, res.Err())
 		}
 	})
 	t.Run("killed", func(t *testing.T) {
 		cfg := cfg
-		cfg.Rounds, cfg.only, cfg.settle = 6, "detect", 5*time.Second
+		cfg.Rounds, cfg.only, cfg.settle = 6, []string{"detect"}, 5*time.Second
 		res := play(t, cfg)
 		if res.Lost == 0 || res.Err() == nil {
 			t.Errorf("%s: want a loss", res)
@@ -85,4 +85,18 @@ func TestHarnessNotices(t *testing.T) {
 			t.Logf("%.300s", p)
 		}
 	})
+}
+
+// TestTornWrites kills Kafka and NATS again and again, half of the time with the
+// last write to a log cut short.
+func TestTornWrites(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Binary, cfg.Rounds, cfg.Pause, cfg.only = binary(t), 10, 1500*time.Millisecond, []string{"kafka", "nats"}
+	res := play(t, cfg)
+	if err := res.Err(); err != nil {
+		t.Errorf("seed %d:\n%v", cfg.Seed, err)
+	}
+	if res.Torn < 3 {
+		t.Errorf("%d torn writes, want some", res.Torn)
+	}
 }

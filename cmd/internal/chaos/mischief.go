@@ -42,7 +42,7 @@ func (m *mischief) run(ctx context.Context) error {
 		}
 		var err error
 		switch n := m.rng.IntN(20); {
-		case n < 12 || m.w.cfg.only != "":
+		case n < 12 || len(m.w.cfg.only) > 0:
 			err = m.kill(round)
 		case n < 16:
 			err = m.freeze(round)
@@ -62,12 +62,12 @@ func (m *mischief) upTo(d time.Duration) time.Duration { return time.Duration(m.
 func (m *mischief) victim() part {
 	var among []part
 	for _, p := range m.w.roles {
-		if m.w.cfg.only == "" || strings.HasPrefix(p.String(), m.w.cfg.only) {
+		if m.w.cfg.may(p) {
 			among = append(among, p, p, p)
 		}
 	}
-	if m.w.cfg.only == "" {
-		for _, p := range m.w.servers {
+	for _, p := range m.w.servers {
+		if m.w.cfg.may(p) {
 			among = append(among, p, p)
 		}
 	}
@@ -111,9 +111,9 @@ func (m *mischief) kill(round int) error {
 	if err := p.kill(); err != nil {
 		return err
 	}
-	if p.String() == "kafka" && tear {
+	if dir := m.w.logs(p); dir != "" && tear {
 		m.torn++
-		if err := m.tearTail(); err != nil {
+		if err := m.tearTail(dir); err != nil {
 			return err
 		}
 	}
@@ -158,14 +158,34 @@ func (m *mischief) sever(round int) error {
 	return nil
 }
 
-// tearTail leaves at the end of a broker's newest log what a write that was cut
-// short leaves there: bytes that are no batch. Both brokers promise to cut
-// them off when they start; what they had acknowledged stands before them.
-func (m *mischief) tearTail() error {
+// may says whether a part may be disturbed.
+func (c Config) may(p part) bool {
+	return len(c.only) == 0 || slices.ContainsFunc(c.only, func(name string) bool { return strings.HasPrefix(p.String(), name) })
+}
+
+// logs is where a server keeps files that it promises to open again when the last
+// write to them was cut short: Kafka, embedded or real, its logs, and JetStream
+// its blocks. ClickHouse renames what it has written to the end, so its files
+// have no such tail.
+func (w *world) logs(p part) string {
+	switch p.String() {
+	case "kafka":
+		return w.kafkaData
+	case "nats":
+		return filepath.Join(w.cfg.Dir, "nats", "data")
+	}
+	return ""
+}
+
+// tearTail leaves at the end of a server's newest log what a write that was cut
+// short leaves there: bytes that are no record. What it had acknowledged stands
+// before them.
+func (m *mischief) tearTail(dir string) error {
 	var newest string
 	var at time.Time
-	err := filepath.WalkDir(m.w.kafkaData, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !slices.Contains([]string{".dat", ".log"}, filepath.Ext(path)) || !strings.Contains(path, "stakeout.") {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		log := filepath.Ext(path) == ".blk" || strings.Contains(path, "stakeout.") && slices.Contains([]string{".dat", ".log"}, filepath.Ext(path))
+		if err != nil || d.IsDir() || !log {
 			return err
 		}
 		info, err := d.Info()

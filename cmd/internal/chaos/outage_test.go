@@ -18,8 +18,8 @@ import (
 // outage is longer than every time-out of the configuration under test. While
 // nothing answers, Kafka's add up to some more.
 const (
-	outage       = 12 * time.Second
-	frozenOutage = 20 * time.Second
+	outage       = 10 * time.Second
+	frozenOutage = 18 * time.Second
 )
 
 // An expectation is what an outage is to do to the roles.
