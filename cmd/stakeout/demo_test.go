@@ -18,6 +18,7 @@ import (
 // not be found out in everything; but nothing may be lost or doubled, and the
 // figures have to be as documented.
 func TestDemo(t *testing.T) {
+	t.Parallel() // half a minute of it is waiting
 	tmp := t.TempDir()
 	r := stakeoutWith(t, []string{chdbEnv + "=" + engine(t), "TMPDIR=" + tmp}, nil, "demo", "--agents", "30", "--live", "10s", "--format", "json")
 	var raw map[string]any

@@ -95,10 +95,12 @@ func stable(t testing.TB, dir string) settings {
 	return s
 }
 
-// TestCrash kills the pipeline under load, again and again. Who ships does not
-// notice more than a delay, and everything comes out as if nothing had happened.
+// TestCrash kills and stops the pipeline under load, again and again. Who ships
+// does not notice more than a delay, and everything comes out as if nothing had
+// happened.
 func TestCrash(t *testing.T) {
 	engine(t)
+	t.Parallel() // half a minute of it is waiting
 	f := simulated(t, 40, 16, "--seed", "9", "--threats", "privilege-drift,confused-deputy,memory-poisoning")
 	dir := filepath.Join(t.TempDir(), "data")
 	file := stable(t, dir).write(t)
@@ -107,7 +109,11 @@ func TestCrash(t *testing.T) {
 	for i := range 4 {
 		moment := time.NewTimer(time.Duration(300+200*i) * time.Millisecond)
 		<-moment.C
-		p.kill()
+		if i%2 == 0 {
+			p.kill()
+		} else {
+			p.stop()
+		}
 		p = upWith(t, file, dir)
 	}
 	if n := acknowledged(); n != f.lines {
