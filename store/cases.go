@@ -133,14 +133,7 @@ func (s *Store) followOnce(ctx context.Context, js jetstream.JetStream, stream, 
 		return fmt.Errorf("bind to consumer %s of %s: %w", consumer, stream, err)
 	}
 	for ctx.Err() == nil {
-		batch, err := c.Fetch(fetchMessages, jetstream.FetchMaxWait(fetchWait))
-		if err != nil {
-			return fmt.Errorf("fetch from %s: %w", stream, err)
-		}
-		var msgs []jetstream.Msg
-		for m := range batch.Messages() {
-			msgs = append(msgs, m)
-		}
+		msgs, fetchErr := fetch(ctx, c)
 		if len(msgs) > 0 {
 			if err := store(ctx, msgs); err != nil {
 				for _, m := range msgs { // they come again, in their order
@@ -154,8 +147,8 @@ func (s *Store) followOnce(ctx context.Context, js jetstream.JetStream, stream, 
 				return fmt.Errorf("acknowledge %s: %w", m.Subject(), err)
 			}
 		}
-		if err := batch.Error(); err != nil {
-			return fmt.Errorf("fetch from %s: %w", stream, err)
+		if fetchErr != nil && ctx.Err() == nil {
+			return fmt.Errorf("fetch from %s: %w", stream, fetchErr)
 		}
 	}
 	return ctx.Err()

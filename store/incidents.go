@@ -40,7 +40,8 @@ type IncidentFile struct {
 	Actions  []command.Outcome `json:"actions"`  // latest first
 }
 
-// A DisposedFinding is a finding with the first look at it.
+// A DisposedFinding is a finding with the first look at it. Of a finding that is
+// not stored yet there is no more than its id.
 type DisposedFinding struct {
 	Finding     detect.Finding       `json:"finding"`
 	Disposition *command.Disposition `json:"disposition"`
@@ -49,8 +50,8 @@ type DisposedFinding struct {
 const (
 	incidentQuery = `SELECT raw FROM incidents FINAL WHERE id = {id:String}`
 	disposedQuery = `SELECT f.raw, d.raw FROM (SELECT * FROM dispositions FINAL WHERE incident = {id:String}) AS d
-INNER JOIN (SELECT id, raw, time FROM findings FINAL) AS f ON f.id = d.finding
-ORDER BY f.time, f.id LIMIT 1000`
+LEFT JOIN (SELECT id, raw, time FROM findings FINAL) AS f ON f.id = d.finding
+ORDER BY f.time, d.finding LIMIT 1000`
 )
 
 // Incident returns all that is known of one incident, and false where there is none.
@@ -73,11 +74,13 @@ func (s *Store) Incident(ctx context.Context, id string) (IncidentFile, bool, er
 			return err
 		}
 		var d DisposedFinding
-		if err := json.Unmarshal([]byte(finding), &d.Finding); err != nil {
-			return err
-		}
 		if err := json.Unmarshal([]byte(disposition), &d.Disposition); err != nil {
 			return err
+		}
+		if d.Finding.ID = d.Disposition.Finding; finding != "" {
+			if err := json.Unmarshal([]byte(finding), &d.Finding); err != nil {
+				return err
+			}
 		}
 		file.Findings = append(file.Findings, d)
 		return nil
