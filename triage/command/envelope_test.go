@@ -338,3 +338,62 @@ func FuzzHeader(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOpenPosture holds that nothing is believed but what triage signed for the key.
+func FuzzOpenPosture(f *testing.F) {
+	s := fuzzSigner(f)
+	ring := Keyring{Triage: []string{s.Public()}}
+	p := Posture{Agent: "clerk", Standing: Contained, Set: 1, Expires: 2, Holds: []Hold{{Action: "a1", Standing: Contained, Expires: 2}}}
+	good, err := SealPosture(s, "clerk", p)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("clerk", good)
+	f.Add("other", good)
+	f.Add(BeatKey, []byte(`{"posture":{},"key":"`+s.Public()+`","signature":"AAAA"}`))
+	f.Add("clerk", []byte("null"))
+	f.Fuzz(func(t *testing.T, key string, value []byte) {
+		got, err := OpenPosture(ring, key, value)
+		if err == nil && (key != "clerk" || got.Agent != "clerk" || got.Standing != Contained || len(got.Holds) != 1) {
+			t.Fatalf("posture of %q is believed: %+v", key, got)
+		}
+	})
+}
+
+// FuzzParseCase does the same for what triage tells of incidents.
+func FuzzParseCase(f *testing.F) {
+	s := fuzzSigner(f)
+	ring := Keyring{Triage: []string{s.Public()}}
+	m, err := EncodeCase(s, Case{Incident: Incident{ID: "i1", Agent: "clerk", Open: true}, Change: Grown, Disposition: &Disposition{Finding: "f1"}}, "c1")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(m.Subject, m.Header.Get(KeyHeader), m.Header.Get(SignatureHeader), m.Data)
+	f.Add("stakeout.case.i2", m.Header.Get(KeyHeader), m.Header.Get(SignatureHeader), m.Data)
+	f.Add("stakeout.case.i1", "", "", []byte("null"))
+	f.Fuzz(func(t *testing.T, subject, key, signature string, data []byte) {
+		h := nats.Header{}
+		h.Set(KeyHeader, key)
+		h.Set(SignatureHeader, signature)
+		if c, err := ParseCase(ring, Message{Subject: subject, Header: h, Data: data}); err == nil && (subject != m.Subject || c.Incident.ID != "i1") {
+			t.Fatalf("a case on %q is believed: %+v", subject, c)
+		}
+	})
+}
+
+func fuzzSigner(f *testing.F) *Signer {
+	f.Helper()
+	kp, err := nkeys.CreateAccount()
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed, err := kp.Seed()
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := NewSigner(seed)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return s
+}
