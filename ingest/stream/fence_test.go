@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	broker "github.com/stakeout-project/stakeout/deploy/kafka"
 )
@@ -166,6 +169,34 @@ func testEvicted(t *testing.T, b testBroker) {
 	}
 	if got := slices.Compact(l.values[0]); len(got) != 10 {
 		t.Errorf("processed %v, want 10 numbers", got)
+	}
+}
+
+// TestEvictedLeavesTheOthersAlone has an owner that is fenced because the group
+// has moved on: to open the partition again would fence the rightful owner.
+func TestEvictedLeavesTheOthersAlone(t *testing.T) {
+	cluster, addr := startCluster(t)
+	c := testClient(t, addr)
+	topic := testTopic(t, c, 1, nil)
+	h := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Group: "group-" + topic, Err: kerr.UnknownMemberID, Count: 1})
+	l := newLedger()
+	fail := true
+	l.process = func(int, []Record) error {
+		if fail {
+			fail = false
+			return ErrFenced
+		}
+		return nil
+	}
+	stop := running(t, c, topic, l)
+	produceNumbers(t, testProducer(t, c), topic, 1, 0, 10)
+	eventually(t, "all are committed", func() bool { return commits(t, c, topic, 1)[0] == 10 })
+	stop()
+	if h.Hits() != 1 {
+		t.Errorf("the group was asked %d times, want once", h.Hits())
+	}
+	if len(l.opened) != 2 || l.opened[0].Generation >= l.opened[1].Generation {
+		t.Errorf("opened %v, want again in a later generation only", l.opened)
 	}
 }
 
