@@ -163,6 +163,13 @@ func (p *process) detect(ctx context.Context) error {
 }
 
 func (p *process) triage(ctx context.Context) error {
+	var reload *reloader
+	if file := p.cfg.Rules.Response; file != "" {
+		var err error
+		if reload, err = newReloader(file, p.reg, p.log); err != nil { // before the policy is read, so that no change is missed
+			return err
+		}
+	}
 	policy, err := rules.Response(p.cfg.Rules.Response)
 	if err != nil {
 		return err
@@ -175,6 +182,10 @@ func (p *process) triage(ctx context.Context) error {
 	p.health.add("nats", t.Ready)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.Run(ctx) })
+	if reload != nil {
+		reload.set = t.SetPolicy
+		g.Go(func() error { return reload.run(ctx) })
+	}
 	g.Go(func() error {
 		return p.client.Run(ctx, stream.Group{Name: p.cfg.Triage.Group, Topics: []string{p.cfg.Topics.Findings}}, t.Open)
 	})
