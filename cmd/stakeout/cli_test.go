@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,35 +16,39 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// commands are those that `stakeout --help` lists.
-func commands(t *testing.T) (names []string) {
-	t.Helper()
-	listed := regexp.MustCompile(`(?m)^  ([a-z]+) {2,}\S`)
+var listed = regexp.MustCompile(`(?m)^  ([a-z]+) {2,}\S`)
+
+func TestHelp(t *testing.T) {
 	_, list, _ := strings.Cut(must(t, "--help"), "Usage:")
-	for _, m := range listed.FindAllStringSubmatch(list, -1) {
-		names = append(names, m[1])
-	}
+	names := listed.FindAllStringSubmatch(list, -1)
 	if len(names) < 15 {
 		t.Fatalf("stakeout --help lists %q only", names)
 	}
-	return names
-}
-
-func TestHelp(t *testing.T) {
-	for _, name := range commands(t) {
-		out := must(t, name, "--help")
-		if name == "help" || name == "completion" { // these are cobra's own
-			continue
-		}
-		_, examples, found := strings.Cut(out, "Examples:\n")
-		if !found || !strings.Contains(examples, "  stakeout "+name) {
-			t.Errorf("stakeout %s --help shows no example:\n%s", name, out)
+	for _, m := range names {
+		if m[1] != "help" && m[1] != "completion" { // these are cobra's own
+			testHelp(t, m[1])
 		}
 	}
 	for _, args := range [][]string{{"nosuch"}, {"up", "extra"}, {"up", "--nosuch"}, {"ship"}, {"approve"}, {"findings", "--format", "xml"}} {
 		if r := stakeout(t, args...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "stakeout: ") {
 			t.Errorf("stakeout %s: exit status %d, want 1 and one line:\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
 		}
+	}
+}
+
+// testHelp expects an example of a command, or of each of those below it.
+func testHelp(t *testing.T, path ...string) {
+	t.Helper()
+	out := must(t, append(path, "--help")...)
+	_, examples, found := strings.Cut(out, "Examples:\n")
+	_, list, _ := strings.Cut(out, "Available Commands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	below := listed.FindAllStringSubmatch(list, -1)
+	if !strings.Contains(examples, "stakeout "+strings.Join(path, " ")) && (found || len(below) == 0) {
+		t.Errorf("stakeout %s --help shows no example:\n%s", strings.Join(path, " "), out)
+	}
+	for _, m := range below {
+		testHelp(t, append(slices.Clone(path), m[1])...)
 	}
 }
 
