@@ -143,6 +143,11 @@ func (w *world) settled(ctx context.Context, compare func(context.Context) (*tal
 		if err == nil && t.clean() {
 			break
 		}
+		if err != nil {
+			w.log.Info("not caught up", "err", err)
+		} else {
+			w.log.Info("not caught up", "missing", t.lost, "beyond", t.doubled+t.actionsDoubled, "first", t.problems[0])
+		}
 		if fell := w.fallen(); err != nil && (len(fell) > 0 || time.Since(start) > w.cfg.settle) {
 			return nil, 0, errors.Join(err, errors.New(strings.Join(fell, "\n")))
 		}
