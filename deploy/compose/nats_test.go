@@ -118,6 +118,11 @@ func TestNATSPermissions(t *testing.T) {
 
 	_, store := as(t, url, dir, "store")
 	must("store reads an outcome", take(store, command.Actions, command.StoreConsumer)(ctx))
+	must("triage tells of an incident", publish(triage, command.CaseSubject("i1"))(ctx))
+	must("store reads incidents", take(store, command.Actions, command.CaseConsumer)(ctx))
+	must("store audits commands", take(store, command.Actions, command.AuditConsumer)(ctx))
+	must("store audits answers", take(store, command.Acks, command.AuditConsumer)(ctx))
+	refused("store tells of an incident", publish(store, command.CaseSubject("i1")))
 	refused("store commands", publish(store, command.ActionSubject(command.Page, "clerk")))
 	refused("store takes a command", take(store, command.Actions, command.ExecutorConsumer(command.Page)))
 
