@@ -111,7 +111,8 @@ func (c *containment) victims(t *testing.T, n int) []string {
 			Agent, State         string
 			Privileges, Findings int
 		}](t, "agents", "--config", c.up.file, "--state", "active") {
-			if a.Privileges >= 3 && a.Findings == 0 {
+			// Workers act rarely, so that little surprises of them.
+			if a.Privileges >= 3 && a.Findings == 0 && !strings.Contains(a.Agent, "-worker-") {
 				agents = append(agents, a.Agent)
 			}
 		}
