@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -55,10 +54,12 @@ func (l *loader) run(ctx context.Context) error {
 	}
 	defer client.Close()
 	step := max(1, len(l.lines)*int(loadStep)/int(max(l.over, loadStep)))
-	tick := time.NewTicker(loadStep)
+	start, tick := time.Now(), time.NewTicker(loadStep)
 	defer tick.Stop()
 	for l.sent < len(l.lines) {
-		chunk := l.lines[l.sent:min(len(l.lines), l.sent+step)]
+		// What an outage held up is caught up with.
+		due := int(float64(len(l.lines)) * min(1, float64(time.Since(start))/float64(l.over)))
+		chunk := l.lines[l.sent:min(len(l.lines), max(l.sent+step, min(due, l.sent+20*step)))]
 		// What is given up is sent again: a line may come twice, as from any shipper.
 		for {
 			var records []*kgo.Record
@@ -75,7 +76,6 @@ func (l *loader) run(ctx context.Context) error {
 			}
 		}
 		l.sent += len(chunk)
-		// What an outage held up is caught up with: the load goes on.
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -87,9 +87,8 @@ func (l *loader) run(ctx context.Context) error {
 
 // poison are lines that are no events, which must not hold up the others.
 func poison() []line {
-	long, err := json.Marshal(map[string]any{"time": "2026-01-05T09:00:00Z", "name": "tool.call", "agent": ""})
-	if err != nil {
-		panic(err) // a map of strings
+	return []line{
+		{agent: "nobody", text: []byte("this is no JSON")},
+		{agent: "nobody", text: []byte(`{"time":"2026-01-05T09:00:00Z","name":"tool.call","agent":""}`)},
 	}
-	return []line{{agent: "nobody", text: []byte("this is no JSON")}, {agent: "nobody", text: long}}
 }
