@@ -163,6 +163,7 @@ func TestDecodeRefuses(t *testing.T) {
 	f(`"x"`, "line: at byte 0: is a string, want one JSON object")
 	f("[]", "line: at byte 0: is a list, want one JSON object")
 	f("null", "line: at byte 0: is null, want one JSON object")
+	f("not JSON", "line: at byte 0: is not JSON, want one JSON object")
 	f("true", "line: at byte 0: is a boolean, want one JSON object")
 	f("\x00\x01", "line: at byte 0: is not JSON, want one JSON object")
 	f("\xef\xbb\xbf{}", "line: at byte 0: is not JSON, want one JSON object")

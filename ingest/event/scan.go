@@ -44,6 +44,11 @@ func (s *scanner) next() byte {
 	return 0
 }
 
+// begins reports whether text stands at i.
+func (s *scanner) begins(text string) bool {
+	return len(s.line)-s.i >= len(text) && string(s.line[s.i:s.i+len(text)]) == text
+}
+
 // wrong fails because the value at i is not what is wanted.
 func (s *scanner) wrong(want string) bool {
 	c := s.next()
@@ -58,9 +63,9 @@ func (s *scanner) wrong(want string) bool {
 		is = "is an object"
 	case c == '[':
 		is = "is a list"
-	case c == 't' || c == 'f':
+	case s.begins("true"), s.begins("false"):
 		is = "is a boolean"
-	case c == 'n':
+	case s.begins("null"):
 		is = "is null"
 	case c == '-' || isDigit(c):
 		is = "is a number"
