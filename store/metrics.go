@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -19,7 +18,7 @@ type metrics struct {
 	all     []prometheus.Collector
 }
 
-func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	label := []string{"table"}
 	counter := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_store_" + name, Help: help}, label)
@@ -34,17 +33,20 @@ func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}, label),
 	}
 	m.all = []prometheus.Collector{m.rows, m.batches, m.retries, m.refused, m.seconds, queues{s}}
-	var errs []error
+	return m
+}
+
+// register has the metrics collected, from when all writers are there.
+func (m *metrics) register() error {
 	for i, c := range m.all {
-		if err := reg.Register(c); err != nil {
-			errs = append(errs, fmt.Errorf("register metric: %w", err))
+		if err := m.reg.Register(c); err != nil {
 			for _, earlier := range m.all[:i] {
-				reg.Unregister(earlier)
+				m.reg.Unregister(earlier)
 			}
-			break
+			return fmt.Errorf("register metric: %w", err)
 		}
 	}
-	return m, errors.Join(errs...)
+	return nil
 }
 
 // expect has the counters of a table start at zero: what first appears as 1 is no increase to Prometheus.

@@ -74,12 +74,10 @@ func Open(ctx context.Context, cfg Config, reg prometheus.Registerer, log *slog.
 	if s.conn, err = cfg.connect(cfg.Database); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.admin.Close())
 	}
-	if err = s.admin.Ping(ctx); err == nil {
-		s.metrics, err = newMetrics(reg, s)
-	}
-	if err != nil {
+	if err = s.admin.Ping(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.conn.Close(), s.admin.Close())
 	}
+	s.metrics = newMetrics(reg, s)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.events = startWriter(work, s, eventsTable())
@@ -88,15 +86,22 @@ func Open(ctx context.Context, cfg Config, reg prometheus.Registerer, log *slog.
 	s.history = startWriter(work, s, historyTable())
 	s.profiles = startWriter(work, s, profilesTable())
 	s.rejects = startWriter(work, s, rejectsTable())
+	if err := s.metrics.register(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.end())
+	}
 	return s, nil
 }
 
 // Close stops the writers and closes the connections. Rows that no checkpoint
 // has waited for may be lost to ClickHouse; they are still in Kafka.
 func (s *Store) Close() error {
+	defer s.metrics.unregister()
+	return s.end()
+}
+
+func (s *Store) end() error {
 	s.stop()
 	s.writers.Wait()
-	s.metrics.unregister()
 	return errors.Join(s.conn.Close(), s.admin.Close())
 }
 
