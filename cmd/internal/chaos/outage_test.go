@@ -31,6 +31,14 @@ type expectation struct {
 	goesOn []gauge             // counters that go on meanwhile
 }
 
+// lasts is how long the part is away.
+func (e expectation) lasts() time.Duration {
+	if e.frozen {
+		return frozenOutage
+	}
+	return outage
+}
+
 type gauge struct{ role, name, label string }
 
 // TestOutages stops one part after the other for longer than every time-out,
@@ -67,7 +75,11 @@ func TestOutages(t *testing.T) {
 			grows: []gauge{{"store", "stakeout_store_oldest_waiting_seconds", `table="events"`}}},
 		{part: "executor", red: map[string][]string{}, goesOn: judged},
 	}
-	load := &loader{addr: w.kafkaAddr, topic: w.app.Topics.Raw[0], lines: lines, over: time.Duration(len(all)) * (outage + 3*time.Second)}
+	load := &loader{addr: w.kafkaAddr, topic: w.app.Topics.Raw[0], lines: lines}
+	for _, e := range all {
+		// It must last until the last outage is over, however long the parts take to recover from the others.
+		load.over += e.lasts() + 8*time.Second
+	}
 	loaded := make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	go func() { loaded <- load.run(ctx) }()
@@ -111,10 +123,7 @@ func (w *world) suffer(ctx context.Context, t *testing.T, e expectation) {
 	if e.frozen {
 		begin, end = victim.freeze, victim.thaw
 	}
-	start, outage := time.Now(), outage
-	if e.frozen {
-		outage = frozenOutage
-	}
+	start, outage := time.Now(), e.lasts()
 	if err := begin(); err != nil {
 		t.Fatal(err)
 	}
