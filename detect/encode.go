@@ -11,7 +11,7 @@ import (
 
 // encoding is the version of the profile's encoding, its first byte. A change of
 // what [Profile.code] visits, or of the meaning of a statistic, is a new version.
-const encoding = 1
+const encoding = 2
 
 var errCut = errors.New("is cut off")
 
@@ -57,17 +57,20 @@ func (p *Profile) code(c *coder) {
 	c.time(&p.last)
 	c.u64(&p.events)
 	c.f32(&p.days)
-	for _, t := range []*Text{&p.role, &p.tenant, &p.issuer, &p.subject} {
-		c.text(t)
-	}
+	c.text(&p.role.form, p.role.b[:])
+	c.text(&p.tenant.form, p.tenant.b[:])
+	c.text(&p.issuer.form, p.issuer.b[:])
+	c.text(&p.subject.form, p.subject.b[:])
 	c.time(&p.budgeted)
 	for i := range p.wealth {
-		c.f32((*float32)(&p.wealth[i]))
+		if c.slot(p.wealth[i] != 0) {
+			c.f32((*float32)(&p.wealth[i]))
+		}
 	}
 	c.flag(&p.drifted)
 	p.privileges.code(c)
-	for _, n := range p.novelties() {
-		n.code(c)
+	for k := range kinds {
+		p.habit(k).code(c)
 	}
 	for i := range p.sessions {
 		p.sessions[i].code(c)
@@ -114,13 +117,13 @@ func (h *Histogram) code(c *coder) {
 	}
 }
 
-func (n *Novelty) code(c *coder) {
+func (n habit) code(c *coder) {
 	c.u32(&n.trials)
 	c.f32(&n.surprises)
 	c.u32(&n.learned)
 	for i := range n.items {
 		if c.slot(n.items[i] != 0) {
-			c.u32(&n.items[i])
+			c.u16(&n.items[i])
 		}
 	}
 }
@@ -133,9 +136,9 @@ func (s *Session) code(c *coder) {
 	c.time(&s.last)
 	c.u16(&s.intents)
 	c.u16(&s.fired)
-	c.text(&s.credential)
-	c.text(&s.tainted)
-	c.text(&s.recalled)
+	c.text(&s.credential.form, s.credential.b[:])
+	c.text(&s.tainted.form, s.tainted.b[:])
+	c.text(&s.recalled.form, s.recalled.b[:])
 	c.u32(&s.poison)
 	for i := range s.surprises {
 		c.f32(&s.surprises[i])
@@ -147,8 +150,8 @@ func (m *poisonedRecord) code(c *coder) {
 		return
 	}
 	c.u32(&m.record)
-	c.u64(&m.session)
-	c.text(&m.written)
+	c.u32(&m.session)
+	c.text(&m.written.form, m.written.b[:])
 }
 
 // A coder writes to the end of buf, or reads from its beginning. After the
@@ -262,7 +265,14 @@ func (c *coder) bytes(b []byte) {
 	}
 }
 
-func (c *coder) text(t *Text) {
-	c.u8(&t.n, textCap+1)
-	c.bytes(t.b[:t.n])
+// text is a form and the bytes that it uses.
+func (c *coder) text(f *form, b []byte) {
+	n := c.take(1)
+	if !c.reading {
+		n[0] = byte(*f)
+	} else if *f = form(n[0]); !f.fits(len(b)) {
+		c.fail(fmt.Errorf("has a text of form %#x where %d bytes can stand", n[0], len(b)))
+		*f = 0
+	}
+	c.bytes(b[:*f&used])
 }

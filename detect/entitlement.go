@@ -25,7 +25,7 @@ func (d Entitlement) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.breaches.test(breach(v), d.Prior, v.Profile.days)
+	return v.Profile.habit(breaches).test(breach(v), d.Prior, v.Profile.days)
 }
 
 func breach(v View) occasion {
@@ -37,12 +37,12 @@ func breach(v View) occasion {
 		return occasion{trial: true}
 	}
 	item := hash(ev.Privilege)
-	return occasion{trial: true, item: item, odd: impactful(ev) && !v.Profile.breaches.knows(item)}
+	return occasion{trial: true, item: item, odd: impactful(ev) && !v.Profile.habit(breaches).knows(item)}
 }
 
 // Explain implements [Detector].
 func (d Entitlement) Explain(v View) Claim {
-	ev, n := v.Event, &v.Profile.breaches
+	ev, n := v.Event, v.Profile.habit(breaches)
 	principal := ev.User
 	if principal == "" {
 		principal = "its principal"

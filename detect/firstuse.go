@@ -24,7 +24,7 @@ func (d FirstUse) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.firsts.test(firstUse(v), d.Prior, v.Profile.days)
+	return v.Profile.habit(privilegesUsed).test(firstUse(v), d.Prior, v.Profile.days)
 }
 
 func firstUse(v View) occasion {
@@ -32,7 +32,7 @@ func firstUse(v View) occasion {
 		return occasion{}
 	}
 	item := hash(v.Event.Privilege)
-	return occasion{trial: true, item: item, odd: impactful(v.Event) && !wanted(v) && !v.Profile.firsts.knows(item)}
+	return occasion{trial: true, item: item, odd: impactful(v.Event) && !wanted(v) && !v.Profile.habit(privilegesUsed).knows(item)}
 }
 
 // Explain implements [Detector].

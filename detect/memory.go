@@ -24,7 +24,7 @@ func (d Memory) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.recalls.test(recall(v), d.Prior, v.Profile.days)
+	return v.Profile.habit(recalls).test(recall(v), d.Prior, v.Profile.days)
 }
 
 func recall(v View) occasion {
@@ -35,7 +35,7 @@ func recall(v View) occasion {
 	o := occasion{trial: true}
 	if v.Session.poison != 0 && fromMemory(ev) {
 		o.item = hash(ev.Tool)
-		o.odd = !v.Profile.recalls.knows(o.item)
+		o.odd = !v.Profile.habit(recalls).knows(o.item)
 	}
 	return o
 }
@@ -53,10 +53,11 @@ func fromMemory(ev *event.Event) bool {
 // Explain implements [Detector].
 func (d Memory) Explain(v View) Claim {
 	ev, p, s := v.Event, v.Profile, v.Session
+	n := p.habit(recalls)
 	c := Claim{
 		Reason:   fmt.Sprintf("%s called %s on the word of a memory record that was written from untrusted content", ev.Agent, ev.Tool),
 		Observed: fmt.Sprintf("a record with content of untrusted origin was read in this session, then %s with effect %s", ev.Tool, ev.Effect),
-		Baseline: fmt.Sprintf("in %d effectful calls, %.1f on such a record by a tool new to it", p.recalls.trials, p.recalls.surprises),
+		Baseline: fmt.Sprintf("in %d effectful calls, %.1f on such a record by a tool new to it", n.trials, n.surprises),
 	}
 	if m := p.poison(s.poison); m != nil {
 		c.Observed = "an earlier session wrote the record; " + c.Observed

@@ -6,11 +6,33 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// noveltySlots is how many distinct items one Novelty remembers.
-const noveltySlots = 16
+// A kind is a kind of thing that an agent may do for the first time.
+type kind uint8
 
-// Novelty is what is known of how often an agent does a thing of a kind it never
-// did before, and which things it did: the one done last in front.
+const (
+	privilegesUsed kind = iota // privileges exercised
+	breaches                   // privileges exercised beyond the principal's entitlement
+	flows                      // flows of untrusted values into effectful calls that nobody asked for
+	recalls                    // effectful tools that acted on poisoned memory
+	kinds
+)
+
+// slots is how many distinct things of a kind are remembered.
+func (k kind) slots() int { return [kinds]int{16, 8, 16, 4}[k] }
+
+const allSlots = 16 + 8 + 16 + 4
+
+// items is where the things of a kind are remembered in a profile.
+func (k kind) items(p *Profile) []uint16 {
+	from := 0
+	for before := range k {
+		from += before.slots()
+	}
+	return p.items[from : from+k.slots()]
+}
+
+// Novelty is what is known of how often an agent does a thing of one kind that it
+// never did before.
 //
 // Surprises are taken for a Poisson process with a Gamma(A, B) prior on its rate,
 // so the rate expected is (surprises + A) / (days + B): an agent that surprises
@@ -20,8 +42,15 @@ type Novelty struct {
 	trials    uint32  // occasions to surprise
 	surprises float32 // since the agent is mature
 	learned   uint32  // hour, since 1970, in which an item was last learned without having been reported
-	items     [noveltySlots]uint32
 }
+
+// A habit is a Novelty with the things done: the one done last in front.
+type habit struct {
+	*Novelty
+	items []uint16
+}
+
+func (p *Profile) habit(k kind) habit { return habit{&p.novelties[k], k.items(p)} }
 
 // A Prior is a Gamma prior on a rate of surprises: as if in B days A had been
 // seen. A below one says that agents differ much.
@@ -58,7 +87,7 @@ func hourOf(t event.Timestamp) uint32 { return uint32(max(int64(t)/int64(time.Ho
 // so that it is reported once; one that passed for want of budget is learned at
 // most once in an hour, so that a flood of new things cannot make them all normal.
 // While the agent itself is new, everything is: items are learned, none counts.
-func (n *Novelty) learn(o occasion, at event.Timestamp, mature, reported bool) {
+func (n habit) learn(o occasion, at event.Timestamp, mature, reported bool) {
 	if !o.trial {
 		return
 	}
@@ -80,8 +109,8 @@ func (n *Novelty) learn(o occasion, at event.Timestamp, mature, reported bool) {
 // fade forgets a share of the surprises.
 func (n *Novelty) fade(share float32) { n.surprises -= float32(n.surprises * share) }
 
-func (n *Novelty) knows(item uint64) bool {
-	fp := fingerprint(item)
+func (n habit) knows(item uint64) bool {
+	fp := mark(item)
 	for _, have := range n.items {
 		if have == fp {
 			return true
@@ -91,8 +120,8 @@ func (n *Novelty) knows(item uint64) bool {
 }
 
 // remember makes item the one done last, in place of the one done longest ago.
-func (n *Novelty) remember(item uint64) {
-	newest := fingerprint(item)
+func (n habit) remember(item uint64) {
+	newest := mark(item)
 	carry := newest
 	for i, have := range n.items {
 		n.items[i] = carry
@@ -104,19 +133,29 @@ func (n *Novelty) remember(item uint64) {
 }
 
 // known is the number of items remembered.
-func (n *Novelty) known() int {
+func (n habit) known() int {
 	for i, have := range n.items {
 		if have == 0 {
 			return i
 		}
 	}
-	return noveltySlots
+	return len(n.items)
 }
 
 // fingerprint halves a hash; zero stays for an empty slot.
 func fingerprint(item uint64) uint32 {
 	if fp := uint32(item>>32) ^ uint32(item); fp != 0 {
 		return fp
+	}
+	return 1
+}
+
+// mark quarters a hash: one in 65,536 new things is taken for a known one, and
+// passes. Zero stays for an empty slot.
+func mark(item uint64) uint16 {
+	fp := fingerprint(item)
+	if m := uint16(fp>>16) ^ uint16(fp); m != 0 {
+		return m
 	}
 	return 1
 }

@@ -14,8 +14,8 @@ type Profile struct {
 	last    event.Timestamp
 	events  uint64  // learned
 	days    float32 // since it is mature, the last few months of them
-	role    Text
-	tenant  Text
+	role    Brief
+	tenant  Brief
 	issuer  Text // of the credential seen last
 	subject Text
 
@@ -24,17 +24,15 @@ type Profile struct {
 
 	drifted    bool // drift was reported and has not gone back
 	privileges Histogram
-	firsts     Novelty // privileges exercised
-	breaches   Novelty // privileges exercised beyond the principal's entitlement
-	flows      Novelty // flows of untrusted values into effectful calls that nobody asked for
-	recalls    Novelty // effectful tools that acted on poisoned memory
+	novelties  [kinds]Novelty
+	items      [allSlots]uint16 // the things of all kinds; see habit
 
 	sessions   [sessionSlots]Session
 	poisons    [poisonSlots]poisonedRecord
 	nextPoison uint8
 }
 
-const maxDetectors = 8
+const maxDetectors = 16
 
 // The least that must be known of an agent before it is judged against itself.
 const (
@@ -88,13 +86,9 @@ func (p *Profile) age(passed time.Duration) {
 	}
 	share := float32(min(passed.Seconds()/memory.Seconds(), 1))
 	p.days += float32(passed.Hours()/24) - float32(p.days*share)
-	for _, n := range p.novelties() {
-		n.fade(share)
+	for i := range p.novelties {
+		p.novelties[i].fade(share)
 	}
-}
-
-func (p *Profile) novelties() [4]*Novelty {
-	return [4]*Novelty{&p.firsts, &p.breaches, &p.flows, &p.recalls}
 }
 
 // learn lets the baseline take in an event that was judged. The distribution of
@@ -102,10 +96,9 @@ func (p *Profile) novelties() [4]*Novelty {
 // never becomes the norm by lasting.
 func (p *Profile) learn(v View, suspect, reported bool) {
 	ev, mature := v.Event, p.mature()
-	p.firsts.learn(firstUse(v), ev.Time, mature, reported)
-	p.breaches.learn(breach(v), ev.Time, mature, reported)
-	p.flows.learn(flow(v), ev.Time, mature, reported)
-	p.recalls.learn(recall(v), ev.Time, mature, reported)
+	for k, o := range occasions(v) {
+		p.habit(kind(k)).learn(o, ev.Time, mature, reported)
+	}
 	if ev.Privilege != "" {
 		p.privileges.learn(ev.Privilege, impactful(ev), suspect || p.drifted)
 		p.review()
@@ -113,6 +106,11 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 	if !suspect {
 		p.events++
 	}
+}
+
+// occasions are what the event in view is to each kind of novelty.
+func occasions(v View) [kinds]occasion {
+	return [kinds]occasion{privilegesUsed: firstUse(v), breaches: breach(v), flows: flow(v), recalls: recall(v)}
 }
 
 // review looks, where it is due, at whether the distribution of privileges has

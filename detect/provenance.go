@@ -30,7 +30,7 @@ func (d Provenance) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.flows.test(flow(v), d.Prior, v.Profile.days)
+	return v.Profile.habit(flows).test(flow(v), d.Prior, v.Profile.days)
 }
 
 func flow(v View) occasion {
@@ -41,7 +41,7 @@ func flow(v View) occasion {
 	o := occasion{trial: true}
 	if arg, source := untrusted(v); arg != "" {
 		o.item = hash(source, ev.Tool, arg)
-		o.odd = !v.Profile.flows.knows(o.item) && !wanted(v)
+		o.odd = !v.Profile.habit(flows).knows(o.item) && !wanted(v)
 	}
 	return o
 }
@@ -54,7 +54,7 @@ func untrusted(v View) (arg, source string) {
 			continue
 		}
 		src, _ := v.Event.ArgSources.Lookup(m.Key)
-		if arg == "" || !v.Profile.flows.knows(hash(src, v.Event.Tool, m.Key)) {
+		if arg == "" || !v.Profile.habit(flows).knows(hash(src, v.Event.Tool, m.Key)) {
 			arg, source = m.Key, src
 		}
 	}
@@ -66,7 +66,7 @@ func (d Provenance) Explain(v View) Claim {
 	if v.Peers != nil {
 		return d.unlikePeers(v)
 	}
-	ev, n := v.Event, &v.Profile.flows
+	ev, n := v.Event, v.Profile.habit(flows)
 	arg, source := untrusted(v)
 	from := "untrusted content"
 	if source != "" {

@@ -14,8 +14,8 @@ type Session struct {
 	fired   uint16 // detectors that have spoken in this session, a bit each
 
 	credential Text       // that the session acts with
-	tainted    Text       // event that brought untrusted content in
-	recalled   Text       // event that read a poisoned memory record
+	tainted    Brief      // event that brought untrusted content in
+	recalled   Brief      // event that read a poisoned memory record
 	poison     uint32     // fingerprint of that record
 	surprises  [3]float32 // the largest to the agent's peers, in nats
 }

@@ -6,45 +6,111 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// textCap is the longest string a Text holds unshortened: room for a UUID.
-const textCap = 37
-
-// Text is a short string of fixed size, so that a profile has no pointers. A
-// longer string keeps its beginning and, after a tilde, a hash of the whole.
+// Text is a string of up to 32 bytes, or of up to 64 hexadecimal digits, of fixed
+// size, so that a profile has no pointers. A longer string keeps its beginning
+// and, after a tilde, a hash of the whole.
 type Text struct {
-	n uint8
-	b [textCap]byte
+	form form
+	b    [32]byte
 }
 
-// text returns s as a Text.
-func text(s string) Text {
-	var t Text
+// Brief is a Text of up to 26 bytes, room for a ULID, or of 52 digits.
+type Brief struct {
+	form form
+	b    [26]byte
+}
+
+func (t *Text) set(s string)  { *t = Text{}; t.form = pack(t.b[:], s) }
+func (t *Brief) set(s string) { *t = Brief{}; t.form = pack(t.b[:], s) }
+
+// brief returns s as a Brief.
+func brief(s string) Brief {
+	var t Brief
 	t.set(s)
 	return t
 }
 
-func (t *Text) set(s string) {
-	*t = Text{}
-	if len(s) <= textCap {
-		t.n = uint8(copy(t.b[:], s))
-		return
-	}
-	var sum [8]byte
-	const tail = 1 + 2*len(sum)
-	h := xxhash.Sum64String(s)
-	for i := range sum {
-		sum[i] = byte(h >> (56 - 8*i))
-	}
-	t.n = textCap
-	n := copy(t.b[:textCap-tail], s)
-	t.b[n] = '~'
-	hex.Encode(t.b[n+1:], sum[:])
-}
-
-func (t *Text) empty() bool { return t.n == 0 }
+func (t *Brief) empty() bool { return t.form == 0 }
 
 // String returns the text; the zero Text is the empty string.
-func (t Text) String() string { return string(t.b[:t.n]) }
+func (t Text) String() string { return t.form.unpack(t.b[:]) }
+
+// String returns the text; the zero Brief is the empty string.
+func (t Brief) String() string { return t.form.unpack(t.b[:]) }
+
+// A form says how many bytes of a text are used, and how they are to be read.
+type form uint8
+
+const (
+	used  form = 0x3f // bytes
+	digit form = 0x40 // they are pairs of hexadecimal digits
+	uuid  form = 0x80 // with the hyphens of RFC 9562 besides
+)
+
+// fits reports whether f can be the form of a text of so many bytes.
+func (f form) fits(size int) bool {
+	return int(f&used) <= size && (f < digit || f&used > 0) && (f < uuid || f == uuid|16)
+}
+
+const uuidLen = 36
+
+// pack puts s into b in the shortest form that gives all of it back.
+func pack(b []byte, s string) form {
+	if len(s) == uuidLen && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' {
+		if digits(b, s[:8]) && digits(b[4:], s[9:13]) && digits(b[6:], s[14:18]) && digits(b[8:], s[19:23]) && digits(b[10:], s[24:]) {
+			return uuid | 16
+		}
+		clear(b)
+	}
+	if len(s) <= len(b) {
+		return form(copy(b, s))
+	}
+	if len(s)%2 == 0 && len(s) <= 2*len(b) {
+		if digits(b, s) {
+			return digit | form(len(s)/2)
+		}
+		clear(b)
+	}
+	const tail = 1 + 16
+	n := copy(b[:len(b)-tail], s)
+	b[n] = '~'
+	var sum [8]byte
+	for i, h := 0, xxhash.Sum64String(s); i < len(sum); i++ {
+		sum[i] = byte(h >> (56 - 8*i))
+	}
+	hex.Encode(b[n+1:], sum[:])
+	return form(len(b))
+}
+
+// digits decodes lower-case hexadecimal digits, and reports whether s is made of them.
+func digits(dst []byte, s string) bool {
+	for i := range len(s) {
+		var v byte
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			v = c - '0'
+		case 'a' <= c && c <= 'f':
+			v = c - 'a' + 10
+		default:
+			return false
+		}
+		dst[i/2] = dst[i/2]<<4 | v
+	}
+	return true
+}
+
+// unpack returns what was packed.
+func (f form) unpack(b []byte) string {
+	b = b[:f&used]
+	switch {
+	case f >= uuid:
+		s := hex.EncodeToString(b)
+		return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+	case f >= digit:
+		return hex.EncodeToString(b)
+	}
+	return string(b)
+}
 
 // hash is the identity of a name inside a profile. Zero means no name, so that
 // the zero slot is an empty one.

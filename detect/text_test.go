@@ -1,0 +1,52 @@
+package detect
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTextsGiveBackWhatFits(t *testing.T) {
+	const id = "0192f0c1-2b3c-7d4e-8f50-617283940a1b"
+	for _, s := range []string{"", "a", "stakeout.raw/11/1234567890", strings.Repeat("x", 26), id, strings.Repeat("0af9", 13)} {
+		if got := brief(s).String(); got != s {
+			t.Errorf("a Brief of %q reads %q", s, got)
+		}
+	}
+	var text Text
+	sum := strings.Repeat("c0ffee42", 8) // as long as the SHA-256 of a token
+	if text.set(sum); text.String() != sum {
+		t.Errorf("a Text of %q reads %q", sum, text)
+	}
+}
+
+func TestTextsOfTwoThatDoNotFitDiffer(t *testing.T) {
+	long := strings.Repeat("https://login.example/", 4)
+	a, b := brief(long+"a"), brief(long+"b")
+	if a == b || !strings.HasPrefix(a.String(), "https://l~") || len(a.String()) != 26 {
+		t.Errorf("shortened to %q and %q, want two that begin alike", a, b)
+	}
+	for _, s := range []string{
+		"0192F0C1-2b3c-7d4e-8f50-617283940a1b", // upper case would not come back
+		strings.Repeat("0af9", 12) + "0aF9",
+		"0192f0c1-2b3c-7d4e-8f50-617283940a1g",
+	} {
+		if got := brief(s).String(); got == strings.ToLower(s) || len(got) != 26 {
+			t.Errorf("a Brief of %q reads %q, want it shortened", s, got)
+		}
+	}
+}
+
+func FuzzText(f *testing.F) {
+	f.Add("0192f0c1-2b3c-7d4e-8f50-617283940a1b")
+	f.Add(strings.Repeat("0a", 32))
+	f.Fuzz(func(t *testing.T, s string) {
+		var text Text
+		text.set(s)
+		if !text.form.fits(len(text.b)) {
+			t.Errorf("%q has form %#x", s, text.form)
+		}
+		if got := text.String(); got != s && (len(s) <= len(text.b) || !strings.Contains(got, "~")) {
+			t.Errorf("%q reads %q", s, got)
+		}
+	})
+}
