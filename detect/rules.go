@@ -21,16 +21,16 @@ type Enabled struct {
 
 // DefaultRules returns the rules that hold where an operator has written none.
 //
-// The priors say that surprises are rare (one in 450 days of an agent for a first
-// use of high impact, one in 600 for the others) and that agents differ much: one
+// The priors say that surprises are rare (one in 560 days of an agent for a first
+// use of high impact, one in 600 to 1,500 for the others) and that agents differ much: one
 // surprise more makes the expected rate several times higher.
 func DefaultRules() Rules {
 	return Rules{Version: "default", Budget: 0.01, Detectors: []Enabled{
-		{FirstUse{Prior{A: .1, B: 45}}, .20},
-		{Drift{}, .25},
-		{Entitlement{Prior{A: .05, B: 30}}, .15},
+		{FirstUse{Prior{A: .08, B: 45}}, .17},
+		{Drift{}, .12},
+		{Entitlement{Prior{A: .03, B: 45}}, .08},
 		{Provenance{Prior{A: .05, B: 30}}, .20},
-		{Memory{Prior{A: .05, B: 30}}, .20},
+		{Memory{Prior{A: .03, B: 45}}, .08},
 	}}
 }
 
