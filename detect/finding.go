@@ -27,6 +27,8 @@ type Finding struct {
 	Event    string   `json:"event"`    // id of the event judged
 	Evidence []string `json:"evidence"` // ids of the events the claim rests on, oldest first, the one judged last
 
+	Entities []Entity `json:"entities,omitempty"` // what else the claim is about, by which findings belong together; the credential needs no entry
+
 	ASI   []string `json:"asi"`   // OWASP Top 10 for Agentic Applications 2026
 	ATLAS []string `json:"atlas"` // MITRE ATLAS techniques
 
@@ -39,6 +41,24 @@ type Credential struct {
 	Issuer  string `json:"issuer,omitempty"`
 	Subject string `json:"subject,omitempty"`
 }
+
+// An Entity is something that several sessions or agents can share.
+type Entity struct {
+	Kind EntityKind `json:"kind"`
+	Name string     `json:"name"`
+}
+
+// EntityKind says what an entity is.
+type EntityKind string
+
+// The kinds of entity. A credential and a memory record have few users, so that
+// findings about the same one belong together for long; a tool and a principal have many.
+const (
+	CredentialEntity EntityKind = "credential"
+	MemoryEntity     EntityKind = "memory" // store and record
+	ToolEntity       EntityKind = "tool"
+	PrincipalEntity  EntityKind = "principal"
+)
 
 // Severity is OCSF's severity_id.
 type Severity int
