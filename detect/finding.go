@@ -16,7 +16,7 @@ type Finding struct {
 	Tenant     string     `json:"tenant,omitempty"`
 	Session    string     `json:"session,omitempty"`
 	User       string     `json:"user,omitempty"`
-	Parent     string     `json:"parent,omitempty"` // the agent that spawned this one, where the log names it
+	Parent     string     `json:"parent,omitempty"`    // the agent that spawned this one, where the log names it
 	Credential Credential `json:"credential,omitzero"` // that the session acted with: what containment can address
 
 	Reason   string   `json:"reason"`   // one sentence for a person
