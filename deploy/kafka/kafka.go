@@ -30,6 +30,10 @@ type Options struct {
 	Log      *slog.Logger      // for starting and stopping
 	Settings map[string]string // added to server.properties, or in place of ours
 	Users    map[string]string // passwords by name, for [Broker.SASLAddr]
+
+	// KeyStores are PEM files of a key and its certificate, by the name of the
+	// listener that shows it. See [Broker.TLSAddr]; they need users.
+	KeyStores map[string]string
 }
 
 // A Broker is one Kafka process that is broker and controller at once. It
@@ -40,7 +44,8 @@ type Broker struct {
 	java       string
 	port       int
 	controller int
-	sasl       int // 0 without users
+	sasl       int            // 0 without users
+	tls        map[string]int // by the name of the listener
 
 	mu      sync.Mutex
 	process *os.Process // nil when it is down
@@ -59,13 +64,23 @@ func Start(ctx context.Context, opts Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start kafka: %w", err)
 	}
-	b := &Broker{opts: opts, jars: libs, java: java}
+	b := &Broker{opts: opts, jars: libs, java: java, tls: map[string]int{}}
 	ports := []*int{&b.port, &b.controller}
 	if len(opts.Users) > 0 {
 		ports = append(ports, &b.sasl)
+	} else if len(opts.KeyStores) > 0 {
+		return nil, errors.New("start kafka: key stores without users")
+	}
+	secure := map[string]*int{}
+	for name := range opts.KeyStores {
+		secure[name] = new(int)
+		ports = append(ports, secure[name])
 	}
 	if err := freePorts(ports); err != nil {
 		return nil, fmt.Errorf("start kafka: %w", err)
+	}
+	for name, port := range secure {
+		b.tls[name] = *port
 	}
 	if err := b.format(ctx); err != nil {
 		return nil, fmt.Errorf("start kafka: %w", err)
@@ -79,6 +94,12 @@ func (b *Broker) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 // SASLAddr is where the broker answers whoever authenticates as one of the
 // users, with PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, without encryption.
 func (b *Broker) SASLAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.sasl)) }
+
+// TLSAddr is where the broker shows the key store of that name and answers
+// whoever authenticates as one of the users with SCRAM-SHA-512.
+func (b *Broker) TLSAddr(name string) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.tls[name]))
+}
 
 // format writes the configuration and makes the storage ready.
 func (b *Broker) format(ctx context.Context) error {
@@ -140,10 +161,21 @@ func (b *Broker) format(ctx context.Context) error {
 // the storage know the users. PLAIN has them in the settings, SCRAM in the storage.
 func (b *Broker) addUsers(settings map[string]string) (format []string) {
 	const modules = "org.apache.kafka.common.security."
-	listener := fmt.Sprintf(",SASL://127.0.0.1:%d", b.sasl)
-	settings["listeners"] += listener
-	settings["advertised.listeners"] += listener
-	settings["listener.security.protocol.map"] += ",SASL:SASL_PLAINTEXT"
+	listen := func(name, protocol string, port int) {
+		listener := fmt.Sprintf(",%s://127.0.0.1:%d", name, port)
+		settings["listeners"] += listener
+		settings["advertised.listeners"] += listener
+		settings["listener.security.protocol.map"] += "," + name + ":" + protocol
+	}
+	listen("SASL", "SASL_PLAINTEXT", b.sasl)
+	for name, port := range b.tls {
+		listen(strings.ToUpper(name), "SASL_SSL", port)
+		ours := "listener.name." + strings.ToLower(name) + "."
+		settings[ours+"ssl.keystore.type"] = "PEM"
+		settings[ours+"ssl.keystore.location"] = b.opts.KeyStores[name]
+		settings[ours+"sasl.enabled.mechanisms"] = "SCRAM-SHA-512"
+		settings[ours+"scram-sha-512.sasl.jaas.config"] = modules + "scram.ScramLoginModule required;"
+	}
 	settings["sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
 	plain := modules + "plain.PlainLoginModule required"
 	for name, password := range b.opts.Users {

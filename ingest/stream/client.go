@@ -123,9 +123,6 @@ func (c *Client) cause(ctx context.Context, err error) error {
 	if c.login != nil && c.login.unanswered.Load() {
 		return fmt.Errorf("%w: the broker closed the connection during authentication", kafka.SASLAuthenticationFailed)
 	}
-	if c.health.silent() {
-		return fmt.Errorf("the broker closes connections before it answers, it may want other tls or sasl settings: %w", err)
-	}
 	return err
 }
 
@@ -137,6 +134,7 @@ func (c *Client) retry(ctx context.Context, what string, op func(context.Context
 		if err == nil {
 			return nil
 		}
+		err = c.advise(err)
 		if permanent(err) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
@@ -152,6 +150,7 @@ func (c *Client) retry(ctx context.Context, what string, op func(context.Context
 
 // trouble notes that something fails, and logs once when it goes on.
 func (c *Client) trouble(what string, err error) {
+	err = c.advise(err)
 	if c.health.fail(what, err) {
 		c.log.Warn("kafka keeps failing, retrying", "op", what, "err", err)
 	}
@@ -183,7 +182,7 @@ func permanent(err error) bool {
 	if errors.As(err, &code) {
 		switch code {
 		case kafka.InvalidTopic, kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed,
-			kafka.ClusterAuthorizationFailed, kafka.TransactionalIDAuthorizationFailed, kafka.UnsupportedSASLMechanism, kafka.SASLAuthenticationFailed,
+			kafka.ClusterAuthorizationFailed, kafka.TransactionalIDAuthorizationFailed, kafka.UnsupportedSASLMechanism, kafka.SASLAuthenticationFailed, kafka.IllegalSASLState,
 			kafka.InvalidPartitionNumber, kafka.InvalidReplicationFactor, kafka.InvalidConfiguration,
 			kafka.PolicyViolation, kafka.UnsupportedVersion, kafka.UnsupportedForMessageFormat,
 			kafka.InvalidTimestamp, kafka.InvalidRecord, kafka.InvalidRequiredAcks, kafka.MessageSizeTooLarge,

@@ -37,7 +37,7 @@ func (p *Producer) Flush(ctx context.Context) (err error) {
 	for b := (backoff{}); len(p.busy) > 0; {
 		progress, err := p.round(ctx)
 		if err != nil && permanent(err) {
-			return fmt.Errorf("%s: %w", what, err)
+			return fmt.Errorf("%s: %w", what, p.c.advise(err))
 		}
 		if err != nil && ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))

@@ -108,7 +108,7 @@ func (c *Client) Ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	if _, err := c.kafka.ApiVersions(ctx, &kafka.ApiVersionsRequest{}); err != nil {
-		return fmt.Errorf("stream: no broker answers: %w", c.cause(ctx, err))
+		return fmt.Errorf("stream: no broker answers: %w", c.advise(c.cause(ctx, err)))
 	}
 	c.health.answer()
 	return nil

@@ -1,17 +1,11 @@
 package stream
 
 import (
+	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
-	"math/big"
-	"net"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,81 +13,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/stakeout-project/stakeout/deploy/certs"
 	"github.com/stakeout-project/stakeout/deploy/kafka"
 )
-
-// An authority signs certificates of a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem")}
-	a.key = newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, a.file, "CERTIFICATE", der)
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// issue writes a certificate and its key to files.
-func (a *authority) issue(t *testing.T, name string) (certFile, keyFile string) {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if name == "broker" {
-		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writePEM(t, certFile, "CERTIFICATE", der)
-	writePEM(t, keyFile, "PRIVATE KEY", private)
-	return certFile, keyFile
-}
-
-func writePEM(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func writePassword(t *testing.T, password string) string {
 	t.Helper()
@@ -107,17 +31,10 @@ func writePassword(t *testing.T, password string) string {
 // TestSecureBroker meets a broker that wants TLS with certificates of both
 // sides, and a password.
 func TestSecureBroker(t *testing.T) {
-	ca, stranger := newAuthority(t), newAuthority(t)
-	brokerCert, brokerKey := ca.issue(t, "broker")
-	pair, err := tls.LoadX509KeyPair(brokerCert, brokerKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	clients := x509.NewCertPool()
-	clients.AddCert(ca.cert)
+	ca, stranger := certs.New(t), certs.New(t)
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
-		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert}),
+		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{ca.Issue(t, "broker").Pair}, ClientCAs: ca.Pool, ClientAuth: tls.RequireAndVerifyClientCert}),
 		kfake.EnableSASL(),
 		kfake.Superuser("PLAIN", "stakeout", "plain secret"),
 		kfake.Superuser("SCRAM-SHA-256", "stakeout", "secret 256"),
@@ -129,9 +46,9 @@ func TestSecureBroker(t *testing.T) {
 	t.Cleanup(cluster.Close)
 	addr := cluster.ListenAddrs()[0]
 
-	ourCert, ourKey := ca.issue(t, "stakeout")
+	ours := ca.Issue(t, "stakeout")
 	good := func(c *Config) {
-		c.TLS = TLS{Enabled: true, CAFile: ca.file, CertFile: ourCert, KeyFile: ourKey}
+		c.TLS = TLS{Enabled: true, CAFile: ca.File, CertFile: ours.CertFile, KeyFile: ours.KeyFile}
 		c.SASL = SASL{Mechanism: "scram-sha-256", Username: "stakeout", PasswordFile: writePassword(t, "secret 256\n")}
 	}
 	for mechanism, change := range map[string]func(*Config){
@@ -159,38 +76,68 @@ func TestSecureBroker(t *testing.T) {
 		})
 	}
 
-	refused := func(name, want string, change func(*Config)) {
-		t.Run(name, func(t *testing.T) {
-			c := testClient(t, addr, good, change)
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			_, err := c.Offsets(ctx, "topic")
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("Offsets = %v, want an error that contains %q", err, want)
-			}
-			if err := c.Run(ctx, Group{Name: "g", Topics: []string{"topic"}}, newLedger().open); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("Run = %v, want an error that contains %q", err, want)
-			}
-			if err := c.Ready(); err == nil {
-				t.Error("Ready is nil")
-			}
-			if err != nil && strings.Contains(err.Error(), "secret") {
-				t.Errorf("the error shows the password: %v", err)
-			}
-		})
+	const ask = "(the broker does not know the user "
+	refusing := func(name, want string, change func(*Config)) {
+		t.Run(name, func(t *testing.T) { lockedOut(t, addr, want, good, change) })
 	}
-	refused("wrong authority", "certificate signed by unknown authority", func(c *Config) { c.TLS.CAFile = stranger.file })
-	refused("wrong name", "certificate is valid for broker, not kafka.example", func(c *Config) { c.TLS.ServerName = "kafka.example" })
-	refused("no certificate of ours", "certificate required", func(c *Config) { c.TLS.CertFile, c.TLS.KeyFile = "", "" })
-	refused("wrong password", "SASL Authentication Failed", func(c *Config) { c.SASL.PasswordFile = writePassword(t, "secret guess") })
-	refused("wrong user", "SASL Authentication Failed", func(c *Config) { c.SASL.Username = "nobody" })
-	refused("user of another mechanism", "SASL Authentication Failed", func(c *Config) { c.SASL.Mechanism = "scram-sha-512" })
+	refusing("wrong authority", "certificate signed by unknown authority", func(c *Config) { c.TLS.CAFile = stranger.File })
+	refusing("authority unknown to the system", "(set tls.ca_file ", func(c *Config) { c.TLS.CAFile = "" })
+	refusing("wrong name", "certificate is valid for broker, not kafka.example", func(c *Config) { c.TLS.ServerName = "kafka.example" })
+	refusing("no certificate of ours", "(the broker wants a certificate of ours: set tls.cert_file", func(c *Config) { c.TLS.CertFile, c.TLS.KeyFile = "", "" })
+	theirs, expired := stranger.Issue(t, "stakeout"), ca.Expired(t, "stakeout")
+	refusing("certificate of ours by a stranger", "(the broker does not accept tls.cert_file)", func(c *Config) { c.TLS.CertFile, c.TLS.KeyFile = theirs.CertFile, theirs.KeyFile })
+	refusing("certificate of ours expired", "(the broker does not accept tls.cert_file)", func(c *Config) { c.TLS.CertFile, c.TLS.KeyFile = expired.CertFile, expired.KeyFile })
+	refusing("wrong password", ask, func(c *Config) { c.SASL.PasswordFile = writePassword(t, "secret guess") })
+	refusing("wrong user", ask+`"nobody"`, func(c *Config) { c.SASL.Username = "nobody" })
+	refusing("user of another mechanism", ask, func(c *Config) { c.SASL.Mechanism = "scram-sha-512" })
+	refusing("no password", "it may want no TLS, or authentication: sasl.mechanism is empty", func(c *Config) { c.SASL = SASL{} })
+	refusing("no TLS", "it may want TLS: tls.enabled is false", func(c *Config) { c.TLS, c.SASL = TLS{}, SASL{} })
 
-	c := testClient(t, addr, good, func(c *Config) { c.SASL = SASL{} })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	old, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.TLS(&tls.Config{Certificates: []tls.Certificate{ca.Expired(t, "broker").Pair}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(old.Close)
+	t.Run("expired certificate", func(t *testing.T) {
+		lockedOut(t, old.ListenAddrs()[0], "(renew the broker's certificate", good)
+	})
+}
+
+// lockedOut holds that a broker does not let us in, that whoever asks hears why
+// within seconds, and that no password is told on the way.
+func lockedOut(t *testing.T, addr, want string, change ...func(*Config)) {
+	t.Parallel() // some wait for what will not come
+	cfg := testConfig(addr)
+	for _, f := range change {
+		f(&cfg)
+	}
+	var log bytes.Buffer
+	c, err := Open(cfg, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.MultiWriter(&log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
-	if _, err := c.Offsets(ctx, "topic"); err == nil || !strings.Contains(err.Error(), "may want other tls or sasl settings") {
-		t.Errorf("without a password: %v, want a hint at the settings", err)
+	told := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "kafka at "+addr+": ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s = %v, want an error that names %s and %q", what, err, addr, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s shows the password: %v", what, err)
+		}
+	}
+	_, err = c.Offsets(ctx, "topic")
+	told("Offsets", err)
+	if ctx.Err() == nil { // nothing that waiting mends: who runs ends
+		told("Run", c.Run(ctx, Group{Name: "g", Topics: []string{"topic"}}, newLedger().open))
+		told("Ready", c.Ready())
+	} else if !strings.Contains(log.String(), want) {
+		t.Errorf("retried for six seconds, but the log does not say %q", want)
+	}
+	if strings.Contains(log.String(), "secret") {
+		t.Error("the log shows the password")
 	}
 }
 
@@ -219,31 +166,48 @@ func TestOpenRefuses(t *testing.T) {
 
 // TestRealAuthentication meets Apache Kafka, which says why it refuses.
 func TestRealAuthentication(t *testing.T) {
+	ca, stranger := certs.New(t), certs.New(t)
 	b := startReal(t, kafka.Options{
-		Users:    map[string]string{"stakeout": "secret"},
-		Settings: map[string]string{"sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256"},
+		Users:     map[string]string{"stakeout": "secret"},
+		Settings:  map[string]string{"sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256"},
+		KeyStores: map[string]string{"valid": ca.Issue(t, "broker").BothFile, "expired": ca.Expired(t, "broker").BothFile},
 	})
-	with := func(mechanism, user, password string) *Client {
-		return testClient(t, b.SASLAddr(), func(c *Config) {
+	login := func(mechanism, user, password string) func(*Config) {
+		return func(c *Config) {
 			c.SASL = SASL{Mechanism: mechanism, Username: user, PasswordFile: writePassword(t, password)}
-		})
+		}
 	}
-	for _, mechanism := range []string{"plain", "scram-sha-256"} {
-		t.Run(mechanism, func(t *testing.T) {
-			c := with(mechanism, "stakeout", "secret")
+	encrypted := func(c *Config) { c.TLS = TLS{Enabled: true, CAFile: ca.File} }
+	works := func(name, addr string, change ...func(*Config)) {
+		t.Run(name, func(t *testing.T) {
+			c := testClient(t, addr, change...)
 			topic := testTopic(t, c, 1, nil)
 			produceNumbers(t, testProducer(t, c), topic, 1, 0, 10)
 			l := newLedger()
 			stop := running(t, c, topic, l)
 			eventually(t, "all is processed", func() bool { return l.count() == 10 })
 			stop()
-			if _, err := with(mechanism, "stakeout", "guess").Offsets(testContext(t), topic); !errors.Is(err, kafkago.SASLAuthenticationFailed) {
-				t.Errorf("wrong password: %v, want %v", err, kafkago.SASLAuthenticationFailed)
-			}
+			l.check(t)
 		})
 	}
-	_, err := with("scram-sha-512", "stakeout", "secret").Offsets(testContext(t), "topic")
-	if !errors.Is(err, kafkago.UnsupportedSASLMechanism) {
-		t.Errorf("mechanism that the broker does not offer: %v, want %v", err, kafkago.UnsupportedSASLMechanism)
+	works("plain", b.SASLAddr(), login("plain", "stakeout", "secret"))
+	works("scram-sha-256", b.SASLAddr(), login("scram-sha-256", "stakeout", "secret"))
+	good := login("scram-sha-512", "stakeout", "secret")
+	works("TLS and scram-sha-512", b.TLSAddr("valid"), encrypted, good)
+
+	refusing := func(name, addr, want string, change ...func(*Config)) {
+		t.Run(name, func(t *testing.T) { lockedOut(t, addr, want, append([]func(*Config){encrypted, good}, change...)...) })
 	}
+	const ask = "(the broker does not know the user "
+	plain := func(c *Config) { c.TLS = TLS{} }
+	refusing("wrong password without TLS", b.SASLAddr(), ask, plain, login("plain", "stakeout", "secret guess"))
+	refusing("mechanism that is not offered", b.SASLAddr(), "(the broker does not offer scram-sha-512", plain)
+	refusing("wrong authority", b.TLSAddr("valid"), "(tls.ca_file holds another authority", func(c *Config) { c.TLS.CAFile = stranger.File })
+	refusing("wrong name", b.TLSAddr("valid"), "certificate is valid for broker, not kafka.example", func(c *Config) { c.TLS.ServerName = "kafka.example" })
+	refusing("expired certificate", b.TLSAddr("expired"), "(renew the broker's certificate")
+	refusing("wrong user", b.TLSAddr("valid"), ask+`"nobody"`, login("scram-sha-512", "nobody", "secret"))
+	refusing("wrong password", b.TLSAddr("valid"), ask, login("scram-sha-512", "stakeout", "secret guess"))
+	refusing("no TLS", b.TLSAddr("valid"), "it may want TLS: tls.enabled is false", plain, func(c *Config) { c.SASL = SASL{} })
+	refusing("TLS where there is none", b.Addr(), "it may want no TLS")
+	refusing("a password where there is none", b.Addr(), "(the broker wants no authentication on this port", plain)
 }
