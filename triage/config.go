@@ -20,6 +20,14 @@ type Config struct {
 	// finding of the same agent and session begins a new incident.
 	IncidentGap time.Duration `koanf:"incident_gap"`
 
+	// LinkGap is the same for a finding that only a tool or a principal links
+	// with an incident about another agent: many have those.
+	LinkGap time.Duration `koanf:"link_gap"`
+
+	// RiskSignals has subscribers of shared signals told when the level of an
+	// agent's risk changes. It is set where notify.caep names a receiver.
+	RiskSignals bool `koanf:"risk_signals"`
+
 	Tick      time.Duration `koanf:"tick"`      // how often timers are looked at
 	Timeout   time.Duration `koanf:"timeout"`   // of one request to NATS
 	Replicas  int           `koanf:"replicas"`  // of streams and buckets, for a NATS cluster
@@ -32,6 +40,7 @@ func DefaultConfig() Config {
 		NATS:        command.DefaultNATSConfig(),
 		Group:       "stakeout-triage",
 		IncidentGap: 24 * time.Hour,
+		LinkGap:     time.Hour,
 		Tick:        time.Second,
 		Timeout:     5 * time.Second,
 		Replicas:    1,
@@ -64,6 +73,7 @@ func (c Config) Validate() error {
 		}
 	}
 	least("incident_gap", c.IncidentGap, time.Minute)
+	least("link_gap", c.LinkGap, time.Second)
 	least("tick", c.Tick, time.Millisecond)
 	least("timeout", c.Timeout, 10*time.Millisecond)
 	least("retention", c.Retention, time.Hour)

@@ -14,12 +14,16 @@ import (
 type metrics struct {
 	findings  *prometheus.CounterVec   // result
 	incidents prometheus.Counter       // opened
+	merged    prometheus.Counter       // into another one
 	actions   *prometheus.CounterVec   // kind, mode, status
 	answers   *prometheus.CounterVec   // result
 	approvals *prometheus.CounterVec   // result
 	retries   prometheus.Counter       // commands sent again
 	folded    prometheus.Counter       // pages that became part of a later one
 	dwell     *prometheus.HistogramVec // until
+
+	risk        prometheus.Histogram   // score of an agent when a finding about it came
+	riskChanges *prometheus.CounterVec // level
 }
 
 func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics {
@@ -29,9 +33,10 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 	m := &metrics{
 		findings:  prometheus.NewCounterVec(counter("findings_total", "Findings read, by what came of them: new, again, refused."), []string{"result"}),
 		incidents: prometheus.NewCounter(counter("incidents_total", "Incidents opened.")),
+		merged:    prometheus.NewCounter(counter("incidents_merged_total", "Incidents that became part of another one.")),
 		actions:   prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
 		answers:   prometheus.NewCounterVec(counter("answers_total", "Answers of executors: taken, late, duplicate, contradicting, unknown, refused."), []string{"result"}),
-		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, undone, nothing to undo, close, reopen, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
+		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, undone, nothing to undo, close, reopen, merged, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
 		retries:   prometheus.NewCounter(counter("retries_total", "Commands sent again because nobody answered.")),
 		folded:    prometheus.NewCounter(counter("pages_folded_total", "Pages beyond the budget, folded into a later one.")),
 		dwell: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -40,6 +45,13 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600},
 		}, []string{"until"}),
 	}
+	m.risk = prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "stakeout", Subsystem: "triage", Name: "risk_score",
+		Help: "Risk of an agent, of 100, when a finding about it came.", Buckets: []float64{10, 20, 30, 40, 50, 60, 70, 80, 90}})
+	m.riskChanges = prometheus.NewCounterVec(counter("risk_changes_total", "Agents whose risk came to another level, by that level."), []string{"level"})
+	for _, l := range []command.RiskLevel{command.RiskLow, command.RiskMedium, command.RiskHigh} {
+		m.riskChanges.WithLabelValues(string(l))
+	}
+	reg.MustRegister(m.risk, m.riskChanges)
 	for _, r := range []string{"new", "again", "refused"} {
 		m.findings.WithLabelValues(r)
 	}
@@ -47,7 +59,7 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		Namespace: "stakeout", Subsystem: "triage", Name: "oldest_waiting_seconds",
 		Help: "Age of the oldest action that waits for an answer or an approval.",
 	}, func() float64 { return oldest().Seconds() })
-	reg.MustRegister(m.findings, m.incidents, m.actions, m.answers, m.approvals, m.retries, m.folded, m.dwell, age)
+	reg.MustRegister(m.findings, m.incidents, m.merged, m.actions, m.answers, m.approvals, m.retries, m.folded, m.dwell, age)
 	return m
 }
 

@@ -35,6 +35,9 @@ type Policy struct {
 	// for the whole fleet in a sliding window. Pages have one even if none is set.
 	Budgets map[command.Kind]Budget `yaml:"budgets"`
 
+	// Risk says when an agent's risk is medium or high.
+	Risk RiskPolicy `yaml:"risk"`
+
 	// Entries are asked in order; the first that matches a finding answers it.
 	Entries []Entry `yaml:"policies"`
 }
@@ -164,7 +167,7 @@ func (p Policy) budget(k command.Kind) (Budget, bool) {
 		return b, true
 	case k == command.Page:
 		return Budget{Max: 30, Per: time.Hour}, true
-	case k == command.Notify || k == command.Resolve:
+	case k == command.Notify || k == command.Resolve || k == command.RiskChange:
 		return Budget{Max: maxBudget, Per: time.Hour}, true
 	}
 	return Budget{}, false
@@ -234,6 +237,7 @@ func (p Policy) Validate() error {
 		}
 		v.atLeast(path+".per", p.Budgets[k].Per, time.Second)
 	}
+	v.risk(p.Risk)
 	if len(p.Entries) == 0 {
 		v.add("policies: is empty, want one or more")
 	}

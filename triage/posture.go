@@ -17,7 +17,7 @@ import (
 // hold lets enforcement points know what the action of r calls for. While it
 // lasts it is never eased, only renewed or tightened.
 func (t *Triage) hold(ctx context.Context, b *bus, r *record, s command.Standing) error {
-	return t.setPosture(ctx, b, r, func(p *command.Posture, now time.Time) bool {
+	return t.setPosture(ctx, b, r.Action.Target.Agent, func(p *command.Posture, now time.Time) bool {
 		until := event.At(now.Add(t.policy.Load().postureFor()))
 		if r.Lease != 0 {
 			until = r.Lease
@@ -38,16 +38,26 @@ func (t *Triage) hold(ctx context.Context, b *bus, r *record, s command.Standing
 
 // release ends what the action of r called for.
 func (t *Triage) release(ctx context.Context, b *bus, r *record) error {
-	return t.setPosture(ctx, b, r, func(p *command.Posture, _ time.Time) bool {
+	return t.setPosture(ctx, b, r.Action.Target.Agent, func(p *command.Posture, _ time.Time) bool {
 		n := len(p.Holds)
 		p.Holds = slices.DeleteFunc(p.Holds, func(h command.Hold) bool { return h.Action == r.Action.ID })
 		return len(p.Holds) < n
 	})
 }
 
-// setPosture lets fn change the holds of the agent of r, and works out what follows.
-func (t *Triage) setPosture(ctx context.Context, b *bus, r *record, fn func(p *command.Posture, now time.Time) (changed bool)) error {
-	agent := r.Action.Target.Agent
+// setRisk lets enforcement points know how an agent's risk stands.
+func (t *Triage) setRisk(ctx context.Context, b *bus, agent string, at command.Risk) error {
+	return t.setPosture(ctx, b, agent, func(p *command.Posture, _ time.Time) bool {
+		if p.Risk != nil && p.Risk.Time >= at.Time {
+			return false
+		}
+		p.Risk = &at
+		return true
+	})
+}
+
+// setPosture lets fn change the posture of the agent, and works out what follows.
+func (t *Triage) setPosture(ctx context.Context, b *bus, agent string, fn func(p *command.Posture, now time.Time) (changed bool)) error {
 	key := command.Token(agent)
 	for {
 		now := t.now()
@@ -68,7 +78,7 @@ func (t *Triage) setPosture(ctx context.Context, b *bus, r *record, fn func(p *c
 			return err
 		}
 		if p.Standing != before {
-			t.log.Info("posture set", "agent", agent, "standing", p.Standing, "incident", p.Incident, "action", r.Action.ID)
+			t.log.Info("posture set", "agent", agent, "standing", p.Standing, "incident", p.Incident)
 		}
 		return nil
 	}

@@ -189,6 +189,9 @@ func (t *Triage) ring(ctx context.Context, id string) error {
 	if id == foldTimer {
 		return t.ringFold(ctx, b)
 	}
+	if strings.HasPrefix(id, riskPrefix) {
+		return t.ringRisk(ctx, b, id)
+	}
 	result, err := t.change(ctx, b, id, func(r *record) (string, bool, error) {
 		attempt := r.Attempt
 		changed := r.tick(t.now(), t.policy.Load().KillSwitch)

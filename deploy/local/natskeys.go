@@ -176,7 +176,7 @@ func permissions(role NATSRole) *server.Permissions {
 		consume("ACKS", "audit")
 	case ExecutorRole:
 		stream("ACTIONS")
-		for _, kind := range []string{"revoke_token", "page", "notify", "resolve", "signal"} {
+		for _, kind := range []string{"revoke_token", "page", "notify", "resolve", "risk_change", "signal", "quarantine_memory", "ticket", "canary"} {
 			consume("ACTIONS", "executor-"+kind)
 		}
 		stream("KV_executed")

@@ -10,29 +10,42 @@ import "github.com/stakeout-project/stakeout/ingest/event"
 // Kind is what an action does.
 type Kind string
 
-// The kinds of action, mildest first.
+// The kinds of action, mildest first. Those that are marked as postures are
+// carried out by enforcement points, the others by executors.
 const (
-	Watch       Kind = "watch"        // posture only: enforcement points may look closer
-	Notify      Kind = "notify"       // tell systems: a SOAR, a SIEM, a chat
-	Page        Kind = "page"         // wake a person
-	Resolve     Kind = "resolve"      // take back the pages of an incident that is closed
-	Signal      Kind = "signal"       // tell subscribers of shared signals (CAEP), who end sessions by themselves
-	Restrict    Kind = "restrict"     // posture only: enforcement points deny what changes the world
-	Suspend     Kind = "suspend"      // posture only: enforcement points deny everything
-	RevokeToken Kind = "revoke_token" // RFC 7009, verified by RFC 7662
+	Canary           Kind = "canary"            // nothing at all: proves that the whole chain works
+	Watch            Kind = "watch"             // posture only: enforcement points may look closer
+	Notify           Kind = "notify"            // tell systems: a SOAR, a SIEM, a chat
+	Page             Kind = "page"              // wake a person
+	Ticket           Kind = "ticket"            // open a ticket, by a signed webhook
+	Resolve          Kind = "resolve"           // take back the pages of an incident that is closed
+	RiskChange       Kind = "risk_change"       // tell subscribers of shared signals (CAEP) that the level of an agent's risk is another one
+	Signal           Kind = "signal"            // tell subscribers of shared signals (CAEP), who end sessions by themselves
+	Restrict         Kind = "restrict"          // posture only: enforcement points deny what changes the world
+	Suspend          Kind = "suspend"           // posture only: enforcement points deny everything
+	RequireApproval  Kind = "require_approval"  // posture: what changes the world needs a person's approval
+	BlockTool        Kind = "block_tool"        // posture: some tools are denied
+	NarrowScopes     Kind = "narrow_scopes"     // posture: some scopes are left, all others are denied
+	TerminateSession Kind = "terminate_session" // posture: everything is denied in one session
+	QuarantineMemory Kind = "quarantine_memory" // have a memory record taken out of use, by a signed webhook
+	RevokeToken      Kind = "revoke_token"      // RFC 7009, verified by RFC 7662
 )
 
 // Contains reports whether an action of kind k takes something away from an agent.
 func (k Kind) Contains() bool {
-	return k == Signal || k == Restrict || k == Suspend || k == RevokeToken
+	switch k {
+	case Signal, RequireApproval, BlockTool, NarrowScopes, TerminateSession, QuarantineMemory, Restrict, Suspend, RevokeToken:
+		return true
+	}
+	return false
 }
 
 // Standing is the posture that an action of kind k consists of; empty where an
 // executor carries it out.
 func (k Kind) Standing() Standing {
 	switch k {
-	case Watch:
-		return Watched
+	case Watch, RequireApproval, BlockTool, NarrowScopes, TerminateSession:
+		return Watched // and what is narrower: see [Limits]
 	case Restrict:
 		return Restricted
 	case Suspend:
@@ -77,6 +90,8 @@ type Target struct {
 	Credential string `json:"credential,omitempty"` // jti or keyed hash
 	Issuer     string `json:"issuer,omitempty"`
 	Subject    string `json:"subject,omitempty"`
+	Tenant     string `json:"tenant,omitempty"`
+	Memory     string `json:"memory,omitempty"` // the record that is quarantined
 }
 
 // An Action is one step of the response to an incident.
@@ -92,6 +107,8 @@ type Action struct {
 	Findings []string `json:"findings"`
 	Severity int      `json:"severity_id,omitempty"` // of the incident so far, as OCSF numbers it
 	Claim    *Claim   `json:"claim,omitempty"`       // of the finding that calls for it
+	Risk     *Risk    `json:"risk,omitempty"`        // of the agent when it was decided
+	Limits   *Limits  `json:"limits,omitempty"`      // of a posture that is narrower than a standing
 
 	Occurred event.Timestamp `json:"occurred"`           // time of the first finding's event
 	Ingested event.Timestamp `json:"ingested,omitempty"` // when Kafka took that event in

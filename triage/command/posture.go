@@ -27,6 +27,7 @@ type Posture struct {
 	Set      event.Timestamp `json:"set"` // when triage wrote this value
 	Expires  event.Timestamp `json:"expires"`
 	Holds    []Hold          `json:"holds,omitempty"` // of the actions that call for it, the one that decides first
+	Risk     *Risk           `json:"risk,omitempty"`  // as it was last told; it denies nothing by itself
 }
 
 // A Hold is what one action calls for. A posture is the worst of its holds that
@@ -34,10 +35,20 @@ type Posture struct {
 type Hold struct {
 	Action   string          `json:"action"`
 	Standing Standing        `json:"standing"`
+	Limits   *Limits         `json:"limits,omitempty"`
 	Reason   string          `json:"reason,omitempty"`
 	Incident string          `json:"incident,omitempty"`
 	Since    event.Timestamp `json:"since"`
 	Expires  event.Timestamp `json:"expires"`
+}
+
+// Limits deny a part of what an agent does. Those of several holds add up: what
+// one of them denies is denied.
+type Limits struct {
+	Approval bool     `json:"approval,omitempty"` // what changes the world needs a person's approval
+	Tools    []string `json:"tools,omitempty"`    // that are denied
+	Scopes   []string `json:"scopes,omitempty"`   // that are left; empty: all
+	Session  string   `json:"session,omitempty"`  // that is over
 }
 
 // MaxHolds bounds the holds of a posture.

@@ -19,7 +19,7 @@ type Layout struct {
 
 // DefaultLayout is that of a single server.
 func DefaultLayout() Layout {
-	return Layout{Replicas: 1, Retention: 90 * 24 * time.Hour, AckWait: 30 * time.Second, Kinds: []Kind{Page, Notify, Resolve, Signal, RevokeToken}}
+	return Layout{Replicas: 1, Retention: 90 * 24 * time.Hour, AckWait: 30 * time.Second, Kinds: []Kind{Canary, Page, Notify, Ticket, Resolve, RiskChange, Signal, QuarantineMemory, RevokeToken}}
 }
 
 // Provision makes the streams, buckets and durable consumers that are missing
