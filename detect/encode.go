@@ -69,6 +69,7 @@ func (p *Profile) code(c *coder) {
 	}
 	c.flag(&p.drifted)
 	p.privileges.code(c)
+	p.anchors.code(c)
 	for k := range kinds {
 		p.habit(k).code(c)
 	}
@@ -114,6 +115,23 @@ func (h *Histogram) code(c *coder) {
 			c.u8(&cell.nameLen, nameCap+1)
 			c.bytes(cell.name[:cell.nameLen])
 		}
+	}
+}
+
+func (a *Anchors) code(c *coder) {
+	if !c.slot(a.day != 0) {
+		return
+	}
+	c.u16(&a.day)
+	c.u8(&a.moved, 1<<anchored)
+	for i := range a.of {
+		s := &a.of[i]
+		c.u8(&a.days[i], anchorDays+1)
+		for _, f := range []*float32{&s.mean, &s.spread, &s.up, &s.down, &s.sum} {
+			c.f32(f)
+		}
+		c.u16(&s.n)
+		c.u16(&s.typical)
 	}
 }
 

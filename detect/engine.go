@@ -167,8 +167,11 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 		suspect = true
 		fired |= 1 << i
 		found = append(found, e.finding(d, v, t.pValue(), level))
-		if _, drift := d.Detector.(Drift); drift {
+		switch d.Detector.(type) {
+		case Drift:
 			p.drifted = true
+		case SlowDrift:
+			p.anchors.report(v.Event.Time)
 		}
 	}
 	if e.census != nil {

@@ -24,6 +24,7 @@ type Profile struct {
 
 	drifted    bool // drift was reported and has not gone back
 	privileges Histogram
+	anchors    Anchors
 	novelties  [kinds]Novelty
 	items      [allSlots]uint16 // the things of all kinds; see habit
 
@@ -45,7 +46,7 @@ func (p *Profile) State() State {
 	switch {
 	case p.events < matureEvents || p.last.Sub(p.first) < matureAge:
 		return Learning
-	case p.drifted:
+	case p.drifted || p.anchors.moved != 0:
 		return Drifted
 	}
 	return Active
@@ -103,6 +104,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 		p.privileges.learn(ev.Privilege, impactful(ev), suspect || p.drifted)
 		p.review()
 	}
+	p.anchors.learn(ev)
 	if !suspect {
 		p.events++
 	}

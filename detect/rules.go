@@ -31,6 +31,7 @@ func DefaultRules() Rules {
 		{Entitlement{Prior{A: .03, B: 45}}, .08},
 		{Provenance{Prior{A: .05, B: 30}}, .20},
 		{Memory{Prior{A: .03, B: 45}}, .08},
+		{SlowDrift{}, .04},
 	}}
 }
 

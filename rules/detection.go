@@ -32,6 +32,7 @@ var detectors = []struct {
 	{"entitlement", true, func(p detect.Prior) detect.Detector { return detect.Entitlement{Prior: p} }},
 	{"provenance", true, func(p detect.Prior) detect.Detector { return detect.Provenance{Prior: p} }},
 	{"memory", true, func(p detect.Prior) detect.Detector { return detect.Memory{Prior: p} }},
+	{"slow_drift", false, func(detect.Prior) detect.Detector { return detect.SlowDrift{} }},
 }
 
 // Detection reads a file of detection rules; an empty name stands for the shipped ones.

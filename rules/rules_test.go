@@ -42,7 +42,7 @@ func TestDetectionRefusals(t *testing.T) {
 	f("version: a\nbudget: often\n", "my.yaml:2: cannot unmarshal !!str `often` into float64")
 	f("budget: 0\ndetectors:\n  privilege_drift:\n    share: 2\n  telepathy: {share: 0.1}\n", strings.Join([]string{
 		"my.yaml:1: version: is missing, want a name that findings can quote",
-		"my.yaml:5: detectors.telepathy: is no detector, want one of first_use, privilege_drift, entitlement, provenance, memory",
+		"my.yaml:5: detectors.telepathy: is no detector, want one of " + names(),
 		"my.yaml:1: budget: is 0, want more than 0 and at most 100 false findings per agent-day",
 		"my.yaml:4: detectors.privilege_drift.share: is 2, want more than 0 and at most 1",
 		"my.yaml:3: detectors: shares sum to 2, want at most 1"}, "\n"))
