@@ -67,6 +67,8 @@ func (p *Profile) code(c *coder) {
 			c.f32((*float32)(&p.wealth[i]))
 		}
 	}
+	c.flag(&p.vouched)
+	c.flag(&p.again)
 	c.flag(&p.drifted)
 	p.privileges.code(c)
 	p.anchors.code(c)

@@ -113,6 +113,19 @@ func (e *Engine) Agents() int { return len(e.agents) }
 // An event that its agent's profile has taken in already is left out. The
 // strings of ev are not kept.
 func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Finding {
+	p := e.admit(ev, offset, src)
+	if p == nil {
+		return nil
+	}
+	e.stats.Judged++
+	found := e.judge(ev, p)
+	e.stats.Findings += uint64(len(found))
+	return found
+}
+
+// admit notes that the profile of an event's agent takes the event in, and
+// returns the profile: nil if it took it in before.
+func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *Profile {
 	a := e.agents[ev.Agent]
 	if a == nil {
 		if e.limit > 0 {
@@ -137,10 +150,7 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 		return nil
 	}
 	p.seen.take(ev, src)
-	e.stats.Judged++
-	found := e.judge(ev, p)
-	e.stats.Findings += uint64(len(found))
-	return found
+	return p
 }
 
 func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {

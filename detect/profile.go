@@ -22,6 +22,8 @@ type Profile struct {
 	budgeted event.Timestamp // until when wealth is paid in
 	wealth   [maxDetectors]Wealth
 
+	vouched    bool // a person says that the baseline is good
+	again      bool // it was reset
 	drifted    bool // drift was reported and has not gone back
 	privileges Histogram
 	anchors    Anchors
@@ -44,7 +46,9 @@ const (
 // State says where the baseline stands in its life.
 func (p *Profile) State() State {
 	switch {
-	case p.events < matureEvents || p.last.Sub(p.first) < matureAge:
+	case !p.mature() && p.again:
+		return Relearning
+	case !p.mature():
 		return Learning
 	case p.drifted || p.anchors.moved != 0:
 		return Drifted
@@ -52,7 +56,10 @@ func (p *Profile) State() State {
 	return Active
 }
 
-func (p *Profile) mature() bool { return p.State() != Learning }
+// mature reports whether the agent can be judged against itself.
+func (p *Profile) mature() bool {
+	return p.vouched || p.events >= matureEvents && p.last.Sub(p.first) >= matureAge
+}
 
 // observe takes in what holds of every event, suspect or not: who the agent is,
 // how far time has come, what its sessions did.

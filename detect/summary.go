@@ -1,6 +1,10 @@
 package detect
 
-import "github.com/stakeout-project/stakeout/ingest/event"
+import (
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
 
 // A Summary is what people want to know of a profile without its statistics.
 type Summary struct {
@@ -20,7 +24,21 @@ type State string
 
 // The states of a baseline.
 const (
-	Learning State = "learning" // too little is known to judge the agent against itself
-	Active   State = "active"
-	Drifted  State = "drifted" // away from its own past, reported, not gone back
+	Learning   State = "learning" // too little is known to judge the agent against itself
+	Relearning State = "reset"    // learning, because a person had it forget
+	Active     State = "active"
+	Stale      State = "stale"   // active, but so long ago that it may no longer hold; see [Summary.At]
+	Drifted    State = "drifted" // away from its own past, reported, not gone back
 )
+
+// staleAfter is how long an agent may be silent until its baseline is stale. It is
+// still judged by it: who comes back after long may be somebody else.
+const staleAfter = 30 * 24 * time.Hour
+
+// At returns the summary as it looks at a time.
+func (s Summary) At(now event.Timestamp) Summary {
+	if s.State == Active && now.Sub(s.Last) > staleAfter {
+		s.State = Stale
+	}
+	return s
+}
