@@ -22,6 +22,11 @@ func asked(i *incident, f *detect.Finding) []string {
 		fmt.Sprintf("What does it rest on? %s.", count(len(f.Evidence), "event")),
 		fmt.Sprintf("What else belongs to it? %s so far, by %s.", count(int(i.Count), "finding"), list(i.Detectors)),
 	}
+	for _, e := range entitiesOf(f) {
+		if by := i.bringer(e); by != "" && by != f.Agent {
+			q = append(q, fmt.Sprintf("Why does it belong to it? It shares %s %s with %s; %s so far.", e.Kind, e.Name, by, count(len(i.Members), "agent")))
+		}
+	}
 	who := "no user is named"
 	if f.User != "" {
 		who = "on behalf of " + f.User

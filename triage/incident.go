@@ -1,33 +1,35 @@
 package triage
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
-	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
-// An incident is findings of the same agent and session. Its key is that pair;
-// its id comes from its first finding too, so that what an agent without
-// sessions does next month is another incident.
+// An incident is findings that belong together: of the same agent and session,
+// or about something that several agents share. It stands under its id, which
+// comes from the finding that opened it, so that what an agent without sessions
+// does next month is another incident. See correlate.go for how findings come to it.
 type incident struct {
 	ID       string          `json:"id"`
 	Agent    string          `json:"agent"`
 	Session  string          `json:"session,omitempty"`
 	Severity detect.Severity `json:"severity_id"`        // highest so far
-	First    event.Timestamp `json:"first"`              // time of the first finding's event
+	First    event.Timestamp `json:"first"`              // time of the event of the finding that opened it; never changes
 	Ingested event.Timestamp `json:"ingested,omitempty"` // when Kafka took that event in
 	Found    event.Timestamp `json:"found,omitempty"`    // when it was judged
 	Last     event.Timestamp `json:"last"`               // latest time of an event
 	Count    uint64          `json:"count"`
 	Findings []string        `json:"findings"` // ids of the last ones, oldest first
 	Outbox   []proposal      `json:"outbox,omitempty"`
+
+	Members  []member `json:"members,omitempty"` // the agents in it, in the order they came
+	Entities []shared `json:"entities,omitempty"`
+	Merged   []string `json:"merged,omitempty"` // ids of the incidents that were merged into it
+	Into     string   `json:"into,omitempty"`   // id of the incident it was merged into: it does not change any more
+	Absorbed bool     `json:"absorbed,omitempty"`
 
 	Threats   []string        `json:"threats,omitempty"`
 	Detectors []string        `json:"detectors,omitempty"`
@@ -37,189 +39,181 @@ type incident struct {
 	Why       string          `json:"why,omitempty"`
 	Turns     int             `json:"turns,omitempty"` // how often it was closed or reopened
 	Told      int             `json:"told,omitempty"`  // turns that were told
+
+	revision uint64 // under which it stands; 0 for not at all
+}
+
+// A member is an agent in an incident.
+type member struct {
+	Agent string `json:"agent"`
+	Count uint64 `json:"count"`
+	Last  string `json:"last"`  // hash of the id of its last finding
+	Under string `json:"under"` // id of the incident that it came to
+}
+
+// shared is an entity that findings of an incident are about.
+type shared struct {
+	detect.Entity
+	Agent string `json:"agent"` // whose finding brought it
+	Under string `json:"under"` // id of the incident that it came to
 }
 
 const (
-	maxHistory = 64   // findings that an incident lists
-	maxID      = 512  // bytes of a finding's id
-	maxName    = 1024 // bytes of any other name, as in an event
+	maxHistory  = 64   // findings that an incident lists
+	maxID       = 512  // bytes of a finding's id
+	maxName     = 1024 // bytes of any other name, as in an event
+	maxKinds    = 16   // of threats and detectors that an incident lists
+	maxMembers  = 64
+	maxShared   = 32
+	maxMerged   = 64
+	maxAgentsKB = 16 << 10 // bytes of the names of all members
 )
 
-// receive handles one record of the topic of findings. What is not a finding is
-// counted and set aside; it never stops the partition.
-func (t *Triage) receive(ctx context.Context, r *stream.Record) error {
-	var f detect.Finding
-	err := json.Unmarshal(r.Value, &f)
-	if err == nil {
-		err = check(&f)
-	}
-	if err == nil {
-		err = t.handle(ctx, &f, stampsOf(r))
-		if !errors.Is(err, command.ErrTooLarge) && !errors.Is(err, command.ErrMalformed) {
-			return err
-		}
-	}
-	t.metrics.findings.WithLabelValues("refused").Inc()
-	t.log.Warn("finding refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
-	if t.rejects != nil {
-		return t.rejects(ctx, *r, err)
-	}
-	return nil
+// open reports whether findings can still join i.
+func (i *incident) open() bool { return i.ID != "" && !i.Closed && i.Into == "" }
+
+// has reports whether f has joined i. An agent's findings come one after the
+// other, so its last one tells also where the list has no room for all.
+func (i *incident) has(f *detect.Finding) bool {
+	h := hash(f.ID)
+	return slices.Contains(i.Findings, f.ID) || slices.ContainsFunc(i.Members, func(m member) bool { return m.Last == h })
 }
 
-// check refuses a finding that nothing can be decided on.
-func check(f *detect.Finding) error {
-	switch {
-	case f.ID == "" || len(f.ID) > maxID:
-		return fmt.Errorf("finding has an id of %d bytes, want 1 to %d", len(f.ID), maxID)
-	case f.Agent == "":
-		return errors.New("finding names no agent")
-	case f.Time == 0:
-		return errors.New("finding has no time")
-	case f.Severity < detect.Informational || f.Severity > detect.Critical:
-		return fmt.Errorf("finding has severity %d, want %d to %d", f.Severity, detect.Informational, detect.Critical)
-	}
-	for _, s := range []string{f.Agent, f.Session, f.User, f.Role, f.Tenant, f.Threat, f.Credential.ID, f.Credential.Issuer, f.Credential.Subject} {
-		if len(s) > maxName {
-			return fmt.Errorf("finding has a name of %d bytes, want at most %d", len(s), maxName)
+// room reports whether a finding about the agent can join i without exceeding its bounds.
+func (i *incident) room(agent string) bool {
+	size := len(agent)
+	for _, m := range i.Members {
+		if m.Agent == agent {
+			return true
 		}
+		size += len(m.Agent)
 	}
-	return nil
+	return len(i.Members) < maxMembers && size <= maxAgentsKB
 }
 
-// handle takes a finding through the five steps of the package comment.
-func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error {
-	b, err := t.connect(ctx)
-	if err != nil {
-		return err
-	}
-	seen := "seen." + hash(f.ID)
-	if _, rev, err := load[string](ctx, b.incidents, seen); err != nil || rev != 0 {
-		if err == nil {
-			t.metrics.findings.WithLabelValues("again").Inc()
-		}
-		return err
-	}
-	key := "incident." + hash(f.Agent, f.Session)
-	i, err := t.join(ctx, b, key, f, at)
-	if err != nil {
-		return err
-	}
-	if err := t.empty(ctx, b, key, i); err != nil {
-		return err
-	}
-	if err := t.tellFinding(ctx, b, key, &i, f); err != nil {
-		return err
-	}
-	if err := t.at("seen"); err != nil {
-		return err
-	}
-	return mark(ctx, b.incidents, seen, i.ID)
+// before orders incidents: of two that are merged the first one stays. Both
+// parts of the order never change, so that all processes agree on it.
+func (i *incident) before(o *incident) bool {
+	return i.First < o.First || i.First == o.First && i.ID < o.ID
 }
 
-// join adds f to its incident, with what is decided about it.
-func (t *Triage) join(ctx context.Context, b *bus, key string, f *detect.Finding, at stamps) (incident, error) {
-	for {
-		i, rev, err := load[incident](ctx, b.incidents, key)
-		if err != nil {
-			return i, err
-		}
-		if rev != 0 && slices.Contains(i.Findings, f.ID) {
-			return i, nil
-		}
-		opened := rev == 0 || i.Closed || f.Time.Sub(i.Last) > t.cfg.IncidentGap
-		if opened {
-			if len(i.Outbox) > 0 { // of the incident that ends here
-				if err := t.empty(ctx, b, key, i); err != nil {
-					return i, err
-				}
-				continue
+// add takes f into i.
+func (i *incident) add(f *detect.Finding) {
+	i.Count++
+	i.grow([]string{f.Threat}, []string{f.Detector})
+	i.Severity, i.Last = max(i.Severity, f.Severity), max(i.Last, f.Time)
+	i.Findings = tail(append(i.Findings, f.ID), maxHistory)
+	n := slices.IndexFunc(i.Members, func(m member) bool { return m.Agent == f.Agent })
+	if n < 0 {
+		n = len(i.Members)
+		i.Members = append(i.Members, member{Agent: f.Agent, Under: i.ID})
+	}
+	i.Members[n].Count++
+	i.Members[n].Last = hash(f.ID)
+	for _, e := range entitiesOf(f) {
+		i.share(shared{Entity: e, Agent: f.Agent, Under: i.ID})
+	}
+}
+
+// grow lists kinds of findings.
+func (i *incident) grow(threats, detectors []string) {
+	add := func(list *[]string, names []string) {
+		for _, name := range names {
+			if name = cut(name, 128); name != "" && len(*list) < maxKinds && !slices.Contains(*list, name) {
+				*list = append(*list, name)
 			}
-			i = incident{ID: hash(f.Agent, f.Session, f.ID), Agent: f.Agent, Session: f.Session, First: f.Time, Ingested: at.ingested, Found: at.found}
 		}
-		i.Count++
-		i.grow(f)
-		i.Severity, i.Last = max(i.Severity, f.Severity), max(i.Last, f.Time)
-		i.Findings = append(i.Findings, f.ID)
-		if n := len(i.Findings); n > maxHistory {
-			i.Findings = i.Findings[n-maxHistory:]
+	}
+	add(&i.Threats, threats)
+	add(&i.Detectors, detectors)
+}
+
+func (i *incident) share(s shared) {
+	if len(i.Entities) < maxShared && i.bringer(s.Entity) == "" {
+		i.Entities = append(i.Entities, s)
+	}
+}
+
+// bringer is the agent whose finding was the first about the entity; empty if there is none.
+func (i *incident) bringer(e detect.Entity) string {
+	for _, s := range i.Entities {
+		if s.Entity == e {
+			return s.Agent
 		}
-		for _, p := range propose(t.policy.Load(), &i, f, t.now()) {
-			if err := fit(b, &p); err != nil {
-				return i, err
+	}
+	return ""
+}
+
+// under is the id of the incident in whose name an action of kind k about f is
+// taken: an incident that was merged into this one has taken the same action in
+// its own name, and it is not to be taken again.
+func (i *incident) under(k command.Kind, f *detect.Finding) string {
+	if k == command.RevokeToken {
+		for _, s := range i.Entities {
+			if s.Kind == detect.CredentialEntity && s.Name == f.Credential.ID {
+				return s.Under
 			}
-			i.Outbox = append(i.Outbox, p)
 		}
-		if err := t.at("incident"); err != nil {
-			return i, err
-		}
-		switch _, err := save(ctx, b.incidents, key, i, rev); {
-		case errors.Is(err, errConflict):
-			continue
-		case err != nil:
-			return i, err
-		}
-		t.metrics.findings.WithLabelValues("new").Inc()
-		if opened {
-			t.metrics.incidents.Inc()
-			t.metrics.opened(&i)
-			t.log.Info("incident opened", "incident", i.ID, "agent", f.Agent, "severity", f.Severity, "threat", f.Threat)
-		}
-		return i, nil
+		return i.ID
 	}
+	for _, m := range i.Members {
+		if m.Agent == f.Agent {
+			return m.Under
+		}
+	}
+	return i.ID
 }
 
-// fit has p quote only as many findings as a message can carry together with
-// what is told of the action later, and the claim only where there is room. Without any it always fits: check bounds the
-// names, and a byte of them takes at most six.
-func fit(b *bus, p *proposal) error {
-	const later = 14 << 10 // an executor's detail and a page's longer reason, escaped at worst
-	for {
-		m, err := command.EncodeOutcome(b.signer, command.Outcome{Action: p.Action, Status: command.Unverified, Time: p.Action.Decided})
-		if err == nil && len(m.Data) <= command.MaxSize-later {
-			return nil
-		}
-		switch {
-		case err != nil && !errors.Is(err, command.ErrTooLarge) || p.Action.Claim == nil && len(p.Action.Findings) == 0:
-			return err
-		case len(p.Action.Findings) <= 1:
-			p.Action.Claim = nil
-		}
-		p.Action.Findings = p.Action.Findings[(len(p.Action.Findings)+1)/2:]
+// absorb takes in what o has come to, and reports whether that was to be done.
+func (i *incident) absorb(o *incident) bool {
+	if slices.Contains(i.Merged, o.ID) {
+		return false
 	}
+	i.Merged = append(append(i.Merged, o.ID), o.Merged...)
+	i.Count += o.Count
+	i.grow(o.Threats, o.Detectors)
+	i.Severity, i.Last = max(i.Severity, o.Severity), max(i.Last, o.Last)
+	i.Findings = tail(append(i.Findings, o.Findings...), maxHistory)
+	for _, m := range o.Members {
+		if n := slices.IndexFunc(i.Members, func(x member) bool { return x.Agent == m.Agent }); n >= 0 {
+			i.Members[n].Count += m.Count
+		} else {
+			i.Members = append(i.Members, m)
+		}
+	}
+	for _, s := range o.Entities {
+		i.share(s)
+	}
+	return true
 }
 
-// empty does what the outbox of i asks for, and then takes it out.
-func (t *Triage) empty(ctx context.Context, b *bus, key string, i incident) error {
-	if len(i.Outbox) == 0 {
-		return nil
-	}
-	for _, p := range i.Outbox {
-		if err := t.apply(ctx, b, p); err != nil {
-			return err
+// absorbs reports whether i has room for all of o.
+func (i *incident) absorbs(o *incident) bool {
+	both := incident{Members: slices.Clone(i.Members)}
+	for _, m := range o.Members {
+		if !both.room(m.Agent) {
+			return false
+		}
+		if !slices.ContainsFunc(both.Members, func(x member) bool { return x.Agent == m.Agent }) {
+			both.Members = append(both.Members, m)
 		}
 	}
-	done := func(p proposal) bool {
-		return slices.ContainsFunc(i.Outbox, func(q proposal) bool { return q.Action.ID == p.Action.ID && q.Event == p.Event })
-	}
-	for {
-		if err := t.at("outbox"); err != nil {
-			return err
-		}
-		now, rev, err := load[incident](ctx, b.incidents, key)
-		if err != nil {
-			return err
-		}
-		n := len(now.Outbox)
-		now.Outbox = slices.DeleteFunc(now.Outbox, done)
-		if len(now.Outbox) == n {
-			return nil
-		}
-		switch _, err := save(ctx, b.incidents, key, now, rev); {
-		case errors.Is(err, errConflict):
-			continue
-		default:
-			return err
-		}
-	}
+	return len(i.Merged)+1+len(o.Merged) <= maxMerged
 }
+
+// public is what others know of i.
+func (i *incident) public() command.Incident {
+	p := command.Incident{ID: i.ID, Agent: i.Agent, Session: i.Session, Open: i.open(), Severity: int(i.Severity), First: i.First, Last: i.Last,
+		Count: i.Count, Threats: i.Threats, Detectors: i.Detectors, Verdict: i.Verdict, By: i.By, Why: i.Why, Into: i.Into, Merged: i.Merged, Revision: i.revision}
+	for _, m := range i.Members[:min(len(i.Members), maxKinds)] {
+		p.Agents = append(p.Agents, cut(m.Agent, 128))
+	}
+	p.AgentCount = len(i.Members)
+	for _, s := range i.Entities[:min(len(i.Entities), maxKinds)] {
+		p.Entities = append(p.Entities, command.Entity{Kind: string(s.Kind), Name: cut(s.Name, 128)})
+	}
+	return p
+}
+
+// tail returns the last n of list.
+func tail[T any](list []T, n int) []T { return list[max(0, len(list)-n):] }

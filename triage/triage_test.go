@@ -222,7 +222,7 @@ func TestGuardsHoldBackAndPage(t *testing.T) {
 	f("protected", "the agent is protected", func(p *Policy) { p.Protected = []string{"x*", "?"} }, nil, a)
 	f("cooldown", "the agent is cooling down", func(p *Policy) { p.Cooldown = time.Minute }, a, func(w *world) detect.Finding {
 		f := w.finding("a", 2)
-		f.Session = "another"
+		f.Session, f.Credential.ID = "another", "another"
 		return f
 	})
 	f("no credential", "names no credential", func(*Policy) {}, nil, func(w *world) detect.Finding {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -24,23 +25,38 @@ const (
 	Grown    Change = "grown" // by a finding; the first one opens it
 	Closed   Change = "closed"
 	Reopened Change = "reopened"
+	Merged   Change = "merged" // with another one
 )
 
 // An Incident is findings that belong together.
 type Incident struct {
-	ID        string          `json:"id"`
-	Agent     string          `json:"agent"`
-	Session   string          `json:"session,omitempty"`
-	Open      bool            `json:"open"`
-	Severity  int             `json:"severity_id"`
-	First     event.Timestamp `json:"first"` // time of the first finding's event
-	Last      event.Timestamp `json:"last"`  // latest time of an event
-	Count     uint64          `json:"count"` // of findings
-	Threats   []string        `json:"threats,omitempty"`
-	Detectors []string        `json:"detectors,omitempty"`
-	Verdict   Verdict         `json:"verdict,omitempty"` // of the person who closed it
-	By        string          `json:"by,omitempty"`      // public key of the operator who closed or reopened it
-	Why       string          `json:"why,omitempty"`
+	ID       string          `json:"id"`
+	Agent    string          `json:"agent"`
+	Session  string          `json:"session,omitempty"`
+	Open     bool            `json:"open"`
+	Severity int             `json:"severity_id"`
+	First    event.Timestamp `json:"first"` // time of the first finding's event
+	Last     event.Timestamp `json:"last"`  // latest time of an event
+	Count    uint64          `json:"count"` // of findings
+
+	Agents     []string `json:"agents,omitempty"` // the first ones of those in it
+	AgentCount int      `json:"agent_count,omitempty"`
+	Entities   []Entity `json:"entities,omitempty"` // the first ones of what its findings are about
+	Into       string   `json:"into,omitempty"`     // id of the incident it became part of
+	Merged     []string `json:"merged,omitempty"`   // ids of those that became part of it
+	Revision   uint64   `json:"revision,omitempty"` // grows with every change: of two that are told, the higher one stands
+
+	Threats   []string `json:"threats,omitempty"`
+	Detectors []string `json:"detectors,omitempty"`
+	Verdict   Verdict  `json:"verdict,omitempty"` // of the person who closed it
+	By        string   `json:"by,omitempty"`      // public key of the operator who closed or reopened it
+	Why       string   `json:"why,omitempty"`
+}
+
+// An Entity is something that findings of one incident share.
+type Entity struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
 }
 
 // Verdict is what a person found an incident to be, by the names of OCSF.
@@ -114,7 +130,7 @@ func (c Case) check() error {
 	switch {
 	case !validID(c.Incident.ID) || c.Incident.Agent == "":
 		return fmt.Errorf("%s: incident: %w", CaseType, ErrMalformed)
-	case c.Change != Grown && c.Change != Closed && c.Change != Reopened:
+	case !slices.Contains([]Change{Grown, Closed, Reopened, Merged}, c.Change):
 		return fmt.Errorf("%s: change is %.20q: %w", CaseType, c.Change, ErrMalformed)
 	case c.Disposition != nil && c.Disposition.Finding == "":
 		return fmt.Errorf("%s: disposition of no finding: %w", CaseType, ErrMalformed)
