@@ -4,6 +4,7 @@
 package local
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,9 @@ import (
 type NATSConfig struct {
 	Dir    string `koanf:"dir"`    // holds data and keys
 	Listen string `koanf:"listen"` // host and port; a taken port is replaced by a free one
+
+	// TLS has every client encrypt, and show a certificate if it says so.
+	TLS *tls.Config `koanf:"-"`
 }
 
 // DefaultNATSConfig listens where NATS usually does. It lacks Dir.
@@ -34,7 +38,7 @@ func (c NATSConfig) Validate() error {
 	if host, _, err := net.SplitHostPort(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("listen: is %q, want host:port", c.Listen))
 	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		errs = append(errs, fmt.Errorf("listen: is %q, want a loopback address: the embedded server has no TLS", c.Listen))
+		errs = append(errs, fmt.Errorf("listen: is %q, want a loopback address: the embedded server is for this machine", c.Listen))
 	}
 	return errors.Join(errs...)
 }
@@ -71,6 +75,8 @@ func StartNATS(c NATSConfig, log *slog.Logger) (*NATS, error) {
 		SyncInterval: time.Second,
 		NoSigs:       true, // the process is not the server's to end
 		MaxPayload:   1 << 20,
+		TLS:          c.TLS != nil,
+		TLSConfig:    c.TLS,
 	}
 	for _, role := range NATSRoles() {
 		opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: keys[role].user, Permissions: permissions(role)})

@@ -43,7 +43,7 @@ func (c NATSConfig) Validate() error {
 		u, err := url.Parse(strings.TrimSpace(s))
 		switch {
 		case err != nil || u.Host == "":
-			add("url: is %q, want nats://host:port or tls://host:port", s)
+			add("url: is not an address, want nats://host:port or tls://host:port") // not shown: it may hold a password
 		case u.Scheme != "nats" && u.Scheme != "tls":
 			add("url: has the scheme %q, want nats or tls", u.Scheme)
 		case u.User != nil:
@@ -74,15 +74,38 @@ func (c NATSConfig) secure(u *url.URL) bool {
 }
 
 // Connect opens a connection that goes on trying for ever: a server that is
-// away shows as an error of each request, not as the end of the connection.
+// away shows as an error of each request, not as the end of the connection. A
+// server that is there and does not let us in, or is not the one we trust, is an
+// error at once; if that happens later the connection waits for it to be mended.
 func Connect(c NATSConfig, name string, log *slog.Logger) (*nats.Conn, error) {
+	opts, err := c.options(name, log)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(c.URL, opts...)
+	if err == nil {
+		return nc, nil
+	}
+	if lockedOut(err) {
+		return nil, fmt.Errorf("connect to nats %s: %w", c.URL, advise(err))
+	}
+	away := advise(err)
+	if nc, err = nats.Connect(c.URL, append(opts, nats.RetryOnFailedConnect(true))...); err != nil {
+		return nil, fmt.Errorf("connect to nats %s: %w", c.URL, err)
+	}
+	log.Warn("nats is away, trying on", "url", c.URL, "err", away)
+	return nc, nil
+}
+
+// options reads the files that c names.
+func (c NATSConfig) options(name string, log *slog.Logger) ([]nats.Option, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	opts := []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
-		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // a user that is missing after a server's restart may be put back
 		nats.ReconnectWait(500 * time.Millisecond),
 		nats.ReconnectBufSize(-1), // nothing is kept to be sent later, when it may no longer be true
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -91,13 +114,7 @@ func Connect(c NATSConfig, name string, log *slog.Logger) (*nats.Conn, error) {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("nats connected again", "url", nc.ConnectedUrl()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			subject := ""
-			if sub != nil {
-				subject = sub.Subject
-			}
-			log.Warn("nats error", "err", err, "subject", subject)
-		}),
+		nats.ErrorHandler(tell(log)),
 	}
 	if c.InboxPrefix != "" {
 		opts = append(opts, nats.CustomInboxPrefix(c.InboxPrefix))
@@ -105,7 +122,7 @@ func Connect(c NATSConfig, name string, log *slog.Logger) (*nats.Conn, error) {
 	if c.SeedFile != "" {
 		opt, err := nats.NkeyOptionFromSeed(c.SeedFile)
 		if err != nil {
-			return nil, fmt.Errorf("seed_file: %w", err)
+			return nil, fmt.Errorf("seed_file: %s: %w", c.SeedFile, err)
 		}
 		opts = append(opts, opt)
 	}
@@ -116,27 +133,22 @@ func Connect(c NATSConfig, name string, log *slog.Logger) (*nats.Conn, error) {
 		opts = append(opts, nats.UserCredentials(c.CredsFile))
 	}
 	if c.CAFile != "" {
-		opts = append(opts, nats.RootCAs(c.CAFile))
+		opts = append(opts, named("ca_file", nats.RootCAs(c.CAFile)))
 	}
 	if c.CertFile != "" {
-		opts = append(opts, nats.ClientCert(c.CertFile, c.KeyFile))
+		opts = append(opts, named("cert_file", nats.ClientCert(c.CertFile, c.KeyFile)))
 	}
-	nc, err := nats.Connect(c.URL, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to nats %s: %w", c.URL, err)
-	}
-	return nc, nil
+	return opts, nil
 }
 
-// Down returns an error while nc has no server.
-func Down(nc *nats.Conn) error {
-	if nc == nil {
-		return errors.New("nats: not connected yet")
+// named puts the key of a setting before what is wrong with its file.
+func named(key string, opt nats.Option) nats.Option {
+	return func(o *nats.Options) error {
+		if err := opt(o); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		return nil
 	}
-	if s := nc.Status(); s != nats.CONNECTED {
-		return fmt.Errorf("nats: %s", strings.ToLower(s.String()))
-	}
-	return nil
 }
 
 // pause waits for d, or until ctx ends.

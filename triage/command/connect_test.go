@@ -20,7 +20,7 @@ func TestNATSConfigValidate(t *testing.T) {
 			}
 			return
 		}
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%+v: error is %v, want %q", c, err, want)
 		}
 	}
@@ -33,6 +33,7 @@ func TestNATSConfigValidate(t *testing.T) {
 	f("url: is empty", func(c *NATSConfig) { c.URL = "" })
 	f("url: has the scheme", func(c *NATSConfig) { c.URL = "http://127.0.0.1:4222" })
 	f("url: holds a name or password", func(c *NATSConfig) { c.URL = "nats://me:secret@127.0.0.1:4222" })
+	f("url: is not an address", func(c *NATSConfig) { c.URL = "nats://me:secret@" })
 	f("creds_file: ", func(c *NATSConfig) { c.SeedFile, c.CredsFile = "a", "b" })
 	f("cert_file: ", func(c *NATSConfig) { c.CertFile = "a" })
 	f("inbox_prefix: ", func(c *NATSConfig) { c.InboxPrefix = "a.>" })
