@@ -110,9 +110,9 @@ func (s *Store) RunActions(ctx context.Context, js jetstream.JetStream, keys com
 
 // storeOutcomes binds to the consumer and stores batch after batch until something fails.
 func (s *Store) storeOutcomes(ctx context.Context, js jetstream.JetStream, keys command.Keyring) error {
-	consumer, err := js.Consumer(ctx, command.Actions, command.StoreConsumer)
+	consumer, err := command.Bind(ctx, js, command.Actions, command.StoreConsumer, s.log)
 	if err != nil {
-		return fmt.Errorf("bind to consumer %s of %s: %w", command.StoreConsumer, command.Actions, err)
+		return err
 	}
 	for {
 		msgs, fetchErr := fetch(ctx, consumer)

@@ -13,17 +13,17 @@ import (
 // it comes again a second later. The connection may fail meanwhile. At most
 // ahead messages are fetched before it is their turn: 1 where each may take long.
 func Consume(ctx context.Context, js jetstream.JetStream, stream, consumer string, ahead int, log *slog.Logger, fn func(context.Context, jetstream.Msg) error) {
-	log = log.With("stream", stream, "consumer", consumer)
+	of := log.With("stream", stream, "consumer", consumer)
 	for ctx.Err() == nil {
-		c, err := Bind(ctx, js, stream, consumer)
+		c, err := Bind(ctx, js, stream, consumer, log)
 		if err != nil {
 			return
 		}
-		err = consume(ctx, c, ahead, log, fn)
+		err = consume(ctx, c, ahead, of, fn)
 		if ctx.Err() != nil {
 			return
 		}
-		log.Warn("consumer interrupted", "err", err)
+		of.Warn("consumer interrupted", "err", err)
 		if pause(ctx, time.Second) != nil {
 			return
 		}

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -79,17 +78,4 @@ func Provision(ctx context.Context, js jetstream.JetStream, l Layout) error {
 		}
 	}
 	return nil
-}
-
-// Bind waits for a durable consumer that [Provision] makes, until ctx ends.
-func Bind(ctx context.Context, js jetstream.JetStream, stream, consumer string) (jetstream.Consumer, error) {
-	for try := 0; ; try++ {
-		c, err := js.Consumer(ctx, stream, consumer)
-		if err == nil {
-			return c, nil
-		}
-		if pause(ctx, min(5*time.Second, 100*time.Millisecond<<min(try, 6))) != nil {
-			return nil, fmt.Errorf("bind to consumer %s of %s: %w", consumer, stream, errors.Join(ctx.Err(), err))
-		}
-	}
 }

@@ -132,12 +132,20 @@ func (e *Executor) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, actor := range e.actors {
 		h := hand{Executor: e, actor: actor, signer: signer, js: js}
-		for range e.cfg.Hands {
-			g.Go(func() error {
-				command.Consume(ctx, js, command.Actions, command.ExecutorConsumer(actor.Kind()), 1, e.log, h.hear)
-				return nil
-			})
-		}
+		consumer := command.ExecutorConsumer(actor.Kind())
+		g.Go(func() error {
+			// One waits for the consumer, so that one tells of it.
+			if _, err := command.Bind(ctx, js, command.Actions, consumer, e.log); err != nil {
+				return nil // we are being stopped
+			}
+			for range e.cfg.Hands {
+				g.Go(func() error {
+					command.Consume(ctx, js, command.Actions, consumer, 1, e.log, h.hear)
+					return nil
+				})
+			}
+			return nil
+		})
 	}
 	return g.Wait()
 }
