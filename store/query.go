@@ -139,7 +139,7 @@ const agentsQuery = `SELECT raw, findings, worst, toUnixTimestamp64Nano(latest_f
 WHERE ({agent:String} = '' OR agent = {agent:String})
   AND ({tenant:String} = '' OR tenant = {tenant:String})
   AND ({role:String} = '' OR role = {role:String})
-  AND ({state:String} = '' OR state = {state:String})
+  AND ({state:String} = '' OR multiIf(state = 'active' AND last < now64(9) - INTERVAL 30 DAY, 'stale', state) = {state:String})
 ORDER BY worst DESC, findings DESC, agent LIMIT {limit:UInt32}`
 
 // Agents returns agents, those with the worst findings first.
@@ -161,6 +161,7 @@ func (s *Store) Agents(ctx context.Context, f AgentFilter) ([]Agent, error) {
 		if err := json.Unmarshal([]byte(raw), &a.Summary); err != nil {
 			return err
 		}
+		a.Summary = a.At(event.At(time.Now()))
 		agents = append(agents, a)
 		return nil
 	})

@@ -52,6 +52,9 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 		t.log.Warn("approval refused", "subject", cut(m.Subject, 200), "err", err)
 		return nil
 	}
+	if approval.Decision.OfBaseline() {
+		return t.operate(ctx, approval, operator)
+	}
 	if approval.Decision == command.Close || approval.Decision == command.Reopen {
 		result, err := t.decideCase(ctx, b, approval, operator)
 		if err != nil {

@@ -57,14 +57,15 @@ type Rejects func(ctx context.Context, r stream.Record, reason error) error
 
 // Triage is one triage process. Its methods may be called concurrently.
 type Triage struct {
-	cfg     Config
-	policy  atomic.Pointer[Policy]
-	rejects Rejects
-	metrics *metrics
-	timers  timers
-	log     *slog.Logger
-	now     func() time.Time
-	at      func(point string) error // tests stop the work here
+	cfg        Config
+	policy     atomic.Pointer[Policy]
+	rejects    Rejects
+	operations Operations
+	metrics    *metrics
+	timers     timers
+	log        *slog.Logger
+	now        func() time.Time
+	at         func(point string) error // tests stop the work here
 
 	bus atomic.Pointer[bus] // nil until NATS answered for the first time
 	mu  sync.Mutex          // held while connecting

@@ -71,17 +71,18 @@ carried out is undone by 'stakeout actions undo ID'.`,
 func newAgents(g *global) *cobra.Command {
 	var f store.AgentFilter
 	var state string
-	return question[store.Agent]{
+	cmd := question[store.Agent]{
 		use:   "agents",
 		short: "Show the agents and the state of their baselines",
 		long: `Show agents, those with the worst findings first. A baseline is learning until it
-can judge its agent, then active, and drifted while the agent is away from its own past.`,
+can judge its agent, then active, and drifted while the agent is away from its own past;
+stale when nothing came for thirty days; reset when a person had it forget.`,
 		head: []string{"AGENT", "ROLE", "TENANT", "STATE", "EVENTS", "PRIVILEGES", "LAST SEEN", "FINDINGS", "WORST"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "this agent only")
 			cmd.Flags().StringVar(&f.Role, "role", "", "of this role only")
 			cmd.Flags().StringVar(&f.Tenant, "tenant", "", "of this tenant only")
-			cmd.Flags().StringVar(&state, "state", "", "in this state only: learning, active or drifted")
+			cmd.Flags().StringVar(&state, "state", "", "in this state only: learning, active, stale, drifted or reset")
 			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]store.Agent, error) {
@@ -96,6 +97,8 @@ can judge its agent, then active, and drifted while the agent is away from its o
 			return []string{a.Agent, a.Role, a.Tenant, string(a.State), fmt.Sprint(a.Events), fmt.Sprint(a.Privileges), when(a.Last), fmt.Sprint(a.Findings), worst}
 		},
 	}.command(g)
+	addBaselines(cmd, g)
+	return cmd
 }
 
 func newRejects(g *global) *cobra.Command {

@@ -1,12 +1,18 @@
 package command
 
-import "github.com/stakeout-project/stakeout/ingest/event"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
 
 // An Approval is an operator's decision on an action.
 type Approval struct {
-	Action   string          `json:"action"` // id; of the incident where one is closed or reopened
+	Action   string          `json:"action"` // id; of the incident where one is closed or reopened, [BaselineID] where it is about a baseline
 	Decision Decision        `json:"decision"`
 	Verdict  Verdict         `json:"verdict,omitempty"` // on the incident that is closed
+	Agent    string          `json:"agent,omitempty"`   // whose baseline is meant
 	Why      string          `json:"why"`
 	Time     event.Timestamp `json:"time"`
 }
@@ -15,11 +21,24 @@ type Approval struct {
 type Decision string
 
 // The decisions. An approval and a rejection are about an action that waits, an
-// undo is about one that was carried out, the others are about an incident.
+// undo is about one that was carried out; an incident is closed or reopened; a
+// baseline is reset, re-anchored or confirmed.
 const (
 	Approved Decision = "approve"
 	Refused  Decision = "reject"
 	Undo     Decision = "undo"
 	Close    Decision = "close"
 	Reopen   Decision = "reopen"
+	Reset    Decision = "reset"
+	Reanchor Decision = "reanchor"
+	Confirm  Decision = "confirm"
 )
+
+// OfBaseline reports whether d is about the baseline of an agent.
+func (d Decision) OfBaseline() bool { return d == Reset || d == Reanchor || d == Confirm }
+
+// BaselineID is what a decision about an agent's baseline is sent under.
+func BaselineID(agent string) string {
+	sum := sha256.Sum256([]byte("baseline\x00" + agent))
+	return hex.EncodeToString(sum[:16])
+}

@@ -141,11 +141,14 @@ func (w *watch) observe(r *stream.Record) (err error) {
 	}
 	src := event.Source{}
 	for _, h := range r.Headers {
-		if h.Key == event.SourceHeader {
+		switch h.Key {
+		case event.SourceHeader:
 			if err := w.source.Parse(h.Value); err != nil {
 				return err
 			}
 			src = w.source
+		case operationHeader:
+			return w.engine.Operate(detect.Operation(h.Value), &w.event, r.Offset, src)
 		}
 	}
 	for _, f := range w.engine.Observe(&w.event, r.Offset, src) {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -49,7 +50,7 @@ func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, err := js.PublishMsg(ctx, msg); err != nil {
-		return fmt.Errorf("send the decision on %s: %w", a.Action, err)
+		return fmt.Errorf("send the decision on %s: %w", cmp.Or(a.Agent, a.Action), err)
 	}
 	return nil
 }

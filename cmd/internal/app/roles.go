@@ -179,6 +179,7 @@ func (p *process) triage(ctx context.Context) error {
 		return err
 	}
 	defer t.Close()
+	t.UseOperations(p.operate)
 	p.health.add("nats", t.Ready)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.Run(ctx) })

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stakeout-project/stakeout/cmd/internal/app"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// newBaseline is an operator's decision about the baseline of an agent.
+func newBaseline(g *global, d command.Decision, short, long string) *cobra.Command {
+	var why string
+	cmd := &cobra.Command{
+		Use:   string(d) + " AGENT",
+		Short: short,
+		Long: long + `
+
+The decision is signed with your key (operator.signing_key), which must be among
+triage.trust.operators, and audited ('stakeout audit'). It takes effect between the
+events of the agent, in the order of the log; 'stakeout agents' shows the state.`,
+		Example: example("stakeout agents --state drifted", "stakeout agents "+string(d)+" billing-7 --why 'new duties since Monday'"),
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, log, err := g.load(cmd)
+			if err != nil {
+				return err
+			}
+			if cfg, err = app.Attached(cfg); err != nil {
+				return err
+			}
+			a := command.Approval{Action: command.BaselineID(args[0]), Agent: args[0], Decision: d, Why: why}
+			if err := app.Send(cmd.Context(), cfg.Operator, a, log); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s of %s sent; see `stakeout agents --agent %[2]s`\n", d, printable(args[0]))
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
+	mustSucceed(cmd.MarkFlagRequired("why"))
+	return cmd
+}
+
+// addBaselines adds the decisions about baselines.
+func addBaselines(cmd *cobra.Command, g *global) {
+	cmd.AddCommand(
+		newBaseline(g, command.Reset, "Have an agent learn anew",
+			"Forget what is normal for an agent. It is learning then, and judged against\nitself again once it is known."),
+		newBaseline(g, command.Reanchor, "Take what an agent does now as normal",
+			"Take what an agent has done lately as its baseline, and its next fortnight as the\npoint that slow drift is measured from. A drift that was reported is over."),
+		newBaseline(g, command.Confirm, "Vouch for the baseline of an agent that is learning",
+			"Have an agent judged by its baseline from now on, however little it rests on."),
+	)
+}

@@ -1,0 +1,41 @@
+package triage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/triage/command"
+)
+
+// Operations puts an operator's decision about the baseline of an agent into the
+// log of its events, under an id. An error has it tried again, with the same id.
+type Operations func(ctx context.Context, agent, id string, op detect.Operation) error
+
+// UseOperations says where decisions about baselines go. It is to be called
+// before Run; without it they are refused.
+func (t *Triage) UseOperations(o Operations) { t.operations = o }
+
+// decisionAge is how old a decision about a baseline may be: a longer-lived one
+// could be kept, and sent again by somebody else when it suits him.
+const decisionAge = 10 * time.Minute
+
+// operate hands on a decision about a baseline that an operator has signed.
+func (t *Triage) operate(ctx context.Context, a command.Approval, operator string) error {
+	result := string(a.Decision)
+	switch age := t.now().Sub(a.Time.Time()); {
+	case t.operations == nil:
+		result = "unknown"
+	case age > decisionAge || age < -decisionAge:
+		result = "late"
+	default:
+		id := hash("baseline", a.Agent, string(a.Decision), fmt.Sprint(int64(a.Time)), operator)
+		if err := t.operations(ctx, a.Agent, id, detect.Operation(a.Decision)); err != nil {
+			return fmt.Errorf("baseline of %s: %w", a.Agent, err)
+		}
+	}
+	t.metrics.approvals.WithLabelValues(result).Inc()
+	t.log.Info("operator decided", "agent", a.Agent, "decision", a.Decision, "operator", operator, "result", result, "why", cut(a.Why, maxText))
+	return nil
+}
