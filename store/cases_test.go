@@ -151,6 +151,56 @@ func TestCases(t *testing.T) {
 	}
 }
 
+// TestMergedIncident has a second incident become part of a first one, and what
+// was told of it before arrive afterwards.
+func TestMergedIncident(t *testing.T) {
+	k := newKeeping(t)
+	encode := func(c command.Case, id string) (*nats.Msg, error) { return command.EncodeCase(k.triage, c, id) }
+	first, later := caseOf("i1", "f0", true, 1), caseOf("i2", "f1", true, 1)
+	later.Incident.Agent = "other"
+	first.Incident.Revision, later.Incident.Revision = 5, 7
+	gone, stays := later, first
+	gone.Change, gone.Disposition, gone.Incident.Open, gone.Incident.Into, gone.Incident.Revision = command.Merged, nil, false, "i1", 9
+	stays.Change, stays.Disposition, stays.Incident.Revision = command.Merged, nil, 8
+	stays.Incident.Agents, stays.Incident.Merged, stays.Incident.Count = []string{"clerk", "other"}, []string{"i2"}, 2
+	stays.Incident.Acknowledged, stays.Incident.Turned, stays.Incident.Why = event.At(now), event.At(now), "look again"
+	k.publish(encode(first, "c1"))
+	k.publish(encode(gone, "c2"))
+	k.publish(encode(stays, "c3"))
+	k.publish(encode(later, "c4"))
+	o := outcomeOf("a1", "other", command.Verified, now)
+	o.Action.Incident = "i2"
+	rows := []item[actionRow]{{row: actionRow{Outcome: o, ingested: now, raw: mustJSON(t, o)}}}
+	k.must(k.s.actions.t.insert(t.Context(), k.s.conn, rows))
+	k.must(k.s.history.t.insert(t.Context(), k.s.conn, rows))
+	k.eventually(func() error {
+		file, ok, err := k.s.Incident(t.Context(), "i1")
+		if err != nil || !ok || len(file.Findings) != 2 || len(file.Actions) != 1 {
+			return fmt.Errorf("incident is %+v, %t, %v", file, ok, err)
+		}
+		if len(file.Timeline) != 2 || !strings.Contains(file.Timeline[0].Text+file.Timeline[1].Text, "verified") || !strings.Contains(file.Timeline[0].Text+file.Timeline[1].Text, "reopened: look again") {
+			return fmt.Errorf("timeline is %+v", file.Timeline)
+		}
+		return nil
+	})
+	all, err := k.s.Incidents(t.Context(), IncidentFilter{Agent: "other"})
+	if err != nil || len(all) != 1 || all[0].ID != "i1" || all[0].Count != 2 {
+		t.Errorf("incidents are %+v, %v", all, err)
+	}
+	if file, ok, err := k.s.Incident(t.Context(), "i2"); err != nil || !ok || file.Incident.Open || file.Incident.Into != "i1" {
+		t.Errorf("the incident that went is %+v, %t, %v", file, ok, err)
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
 func TestAudit(t *testing.T) {
 	k := newKeeping(t)
 	say := func(from, to int) {

@@ -1,25 +1,31 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
-// IncidentFilter chooses incidents; an empty field chooses all.
+// IncidentFilter chooses incidents; an empty field chooses all. Those that became
+// part of another one are in that one.
 type IncidentFilter struct {
-	Agent string
+	Agent string    // one of those in it
 	Open  bool      // those alone that nobody has closed
 	Since time.Time // of the last finding's event
 	Limit int       // 0: 100
 }
 
 const incidentsQuery = `SELECT raw FROM incidents FINAL
-WHERE ({agent:String} = '' OR agent = {agent:String})
+WHERE ({agent:String} = '' OR agent = {agent:String} OR has(agents, {agent:String}))
+  AND into = ''
   AND (NOT {open:Bool} OR open = 1)
   AND last >= fromUnixTimestamp64Nano({since:Int64})
 ORDER BY open DESC, severity DESC, last DESC, id LIMIT {limit:UInt32}`
@@ -38,6 +44,15 @@ type IncidentFile struct {
 	Incident command.Incident  `json:"incident"`
 	Findings []DisposedFinding `json:"findings"` // first to last
 	Actions  []command.Outcome `json:"actions"`  // latest first
+	Timeline []Moment          `json:"timeline"` // first to last
+}
+
+// A Moment is one thing that happened in an incident.
+type Moment struct {
+	Time  event.Timestamp `json:"time"`
+	What  string          `json:"what"` // finding, action or decision
+	Agent string          `json:"agent,omitempty"`
+	Text  string          `json:"text"`
 }
 
 // A DisposedFinding is a finding with the first look at it. Of a finding that is
@@ -49,12 +64,15 @@ type DisposedFinding struct {
 
 const (
 	incidentQuery = `SELECT raw FROM incidents FINAL WHERE id = {id:String}`
-	disposedQuery = `SELECT f.raw, d.raw FROM (SELECT * FROM dispositions FINAL WHERE incident = {id:String}) AS d
+	disposedQuery = `SELECT f.raw, d.raw FROM (SELECT * FROM dispositions FINAL WHERE has(splitByChar(',', {ids:String}), incident)) AS d
 LEFT JOIN (SELECT id, raw, time FROM findings FINAL) AS f ON f.id = d.finding
 ORDER BY f.time, d.finding LIMIT 1000`
+	stepsQuery = `SELECT agent, kind, status, detail, toUnixTimestamp64Nano(time) FROM action_history FINAL
+WHERE id IN (SELECT id FROM actions FINAL WHERE has(splitByChar(',', {ids:String}), incident)) ORDER BY time, status LIMIT 1000`
 )
 
-// Incident returns all that is known of one incident, and false where there is none.
+// Incident returns all that is known of one incident and of those that became
+// part of it, and false where there is none.
 func (s *Store) Incident(ctx context.Context, id string) (IncidentFile, bool, error) {
 	found, err := decoded[command.Incident](ctx, s, incidentQuery, arg("id", id))
 	if err != nil || len(found) == 0 {
@@ -64,10 +82,32 @@ func (s *Store) Incident(ctx context.Context, id string) (IncidentFile, bool, er
 		return IncidentFile{}, false, err
 	}
 	file := IncidentFile{Incident: found[0], Findings: []DisposedFinding{}}
-	rows, err := s.conn.Query(ctx, disposedQuery, arg("id", id))
-	if err != nil {
+	ids := append([]string{id}, found[0].Merged...)
+	if file.Findings, err = s.disposed(ctx, ids); err != nil {
 		return file, false, fmt.Errorf("query findings of %s: %w", id, err)
 	}
+	if file.Timeline, err = s.steps(ctx, ids); err != nil {
+		return file, false, fmt.Errorf("query steps of %s: %w", id, err)
+	}
+	for _, i := range ids {
+		actions, err := s.Actions(ctx, ActionFilter{Incident: i, Limit: 1000})
+		if err != nil {
+			return file, false, err
+		}
+		file.Actions = append(file.Actions, actions...)
+	}
+	slices.SortStableFunc(file.Actions, func(a, b command.Outcome) int { return cmp.Compare(b.Time, a.Time) })
+	file.tell()
+	return file, true, nil
+}
+
+// disposed returns the findings of incidents, first to last.
+func (s *Store) disposed(ctx context.Context, ids []string) ([]DisposedFinding, error) {
+	rows, err := s.conn.Query(ctx, disposedQuery, arg("ids", strings.Join(ids, ",")))
+	if err != nil {
+		return nil, err
+	}
+	all := []DisposedFinding{}
 	err = each(rows, func() error {
 		var finding, disposition string
 		if err := rows.Scan(&finding, &disposition); err != nil {
@@ -82,14 +122,50 @@ func (s *Store) Incident(ctx context.Context, id string) (IncidentFile, bool, er
 				return err
 			}
 		}
-		file.Findings = append(file.Findings, d)
+		all = append(all, d)
 		return nil
 	})
+	return all, err
+}
+
+// steps returns every step of every action of incidents, first to last.
+func (s *Store) steps(ctx context.Context, ids []string) ([]Moment, error) {
+	rows, err := s.conn.Query(ctx, stepsQuery, arg("ids", strings.Join(ids, ",")))
 	if err != nil {
-		return file, false, fmt.Errorf("query findings of %s: %w", id, err)
+		return nil, err
 	}
-	file.Actions, err = s.Actions(ctx, ActionFilter{Incident: id, Limit: 1000})
-	return file, true, err
+	all := []Moment{}
+	err = each(rows, func() error {
+		m := Moment{What: "action"}
+		var kind, status, detail string
+		if err := rows.Scan(&m.Agent, &kind, &status, &detail, (*int64)(&m.Time)); err != nil {
+			return err
+		}
+		if m.Text = kind + " " + status; detail != "" {
+			m.Text += ": " + detail
+		}
+		all = append(all, m)
+		return nil
+	})
+	return all, err
+}
+
+// tell puts findings and decisions among the steps of the timeline.
+func (f *IncidentFile) tell() {
+	for _, d := range f.Findings {
+		if d.Finding.Time != 0 {
+			f.Timeline = append(f.Timeline, Moment{d.Finding.Time, "finding", d.Finding.Agent, d.Finding.Detector + ": " + d.Finding.Reason})
+		}
+	}
+	i := f.Incident
+	switch {
+	case i.Turned == 0:
+	case i.Open:
+		f.Timeline = append(f.Timeline, Moment{Time: i.Turned, What: "decision", Text: "reopened: " + i.Why})
+	default:
+		f.Timeline = append(f.Timeline, Moment{Time: i.Turned, What: "decision", Text: "closed as " + string(i.Verdict) + ": " + i.Why})
+	}
+	slices.SortStableFunc(f.Timeline, func(a, b Moment) int { return cmp.Compare(a.Time, b.Time) })
 }
 
 // Coverage is how much of what was found on a day was looked at.

@@ -67,6 +67,10 @@ func (t *Triage) decideCase(ctx context.Context, b *bus, a command.Approval, ope
 			}
 			i.Closed, i.Verdict, i.By, i.Why = a.Decision == command.Close, a.Verdict, operator, cut(a.Why, maxText)
 			i.Turns++
+			i.Turned = eventNow(t)
+			if i.Acknowledged == 0 {
+				i.Acknowledged = i.Turned
+			}
 			switch err := saveIncident(ctx, b, i); {
 			case errors.Is(err, errConflict):
 				continue
@@ -106,6 +110,27 @@ func (t *Triage) reclaim(ctx context.Context, b *bus, i *incident) (free bool, e
 		if _, err := save(ctx, b.incidents, key, i.ID, rev); !errors.Is(err, errConflict) {
 			return err == nil, err
 		}
+	}
+}
+
+// acknowledge notes on the incident of an action that a person has decided on it.
+func (t *Triage) acknowledge(ctx context.Context, b *bus, id string) error {
+	for {
+		i, err := t.root(ctx, b, id)
+		if err != nil || i.ID == "" {
+			return err
+		}
+		if i.Acknowledged == 0 {
+			i.Acknowledged = eventNow(t)
+			switch err := saveIncident(ctx, b, i); {
+			case errors.Is(err, errConflict):
+				continue
+			case err != nil:
+				return err
+			}
+		}
+		c := command.Case{Incident: i.public(), Change: command.Acknowledged, Time: i.Acknowledged}
+		return t.tellCase(ctx, b, i, c, hash(i.ID, "acknowledged"))
 	}
 }
 

@@ -31,6 +31,8 @@ type incident struct {
 	Into     string   `json:"into,omitempty"`   // id of the incident it was merged into: it does not change any more
 	Absorbed bool     `json:"absorbed,omitempty"`
 
+	Risk *command.Risk `json:"risk,omitempty"` // of the agent when the last finding came
+
 	Threats   []string        `json:"threats,omitempty"`
 	Detectors []string        `json:"detectors,omitempty"`
 	Closed    bool            `json:"closed,omitempty"`
@@ -39,6 +41,9 @@ type incident struct {
 	Why       string          `json:"why,omitempty"`
 	Turns     int             `json:"turns,omitempty"` // how often it was closed or reopened
 	Told      int             `json:"told,omitempty"`  // turns that were told
+
+	Acknowledged event.Timestamp `json:"acknowledged,omitempty"` // when a person first decided on it or on one of its actions
+	Turned       event.Timestamp `json:"turned,omitempty"`       // when it was last closed or reopened
 
 	revision uint64 // under which it stands; 0 for not at all
 }
@@ -174,6 +179,9 @@ func (i *incident) absorb(o *incident) bool {
 	i.grow(o.Threats, o.Detectors)
 	i.Severity, i.Last = max(i.Severity, o.Severity), max(i.Last, o.Last)
 	i.Findings = tail(append(i.Findings, o.Findings...), maxHistory)
+	if i.Acknowledged == 0 || o.Acknowledged != 0 && o.Acknowledged < i.Acknowledged {
+		i.Acknowledged = o.Acknowledged
+	}
 	for _, m := range o.Members {
 		if n := slices.IndexFunc(i.Members, func(x member) bool { return x.Agent == m.Agent }); n >= 0 {
 			i.Members[n].Count += m.Count
@@ -204,7 +212,8 @@ func (i *incident) absorbs(o *incident) bool {
 // public is what others know of i.
 func (i *incident) public() command.Incident {
 	p := command.Incident{ID: i.ID, Agent: i.Agent, Session: i.Session, Open: i.open(), Severity: int(i.Severity), First: i.First, Last: i.Last,
-		Count: i.Count, Threats: i.Threats, Detectors: i.Detectors, Verdict: i.Verdict, By: i.By, Why: i.Why, Into: i.Into, Merged: i.Merged, Revision: i.revision}
+		Count: i.Count, Threats: i.Threats, Detectors: i.Detectors, Verdict: i.Verdict, By: i.By, Why: i.Why, Into: i.Into, Merged: i.Merged, Revision: i.revision,
+		Acknowledged: i.Acknowledged, Turned: i.Turned, Risk: i.Risk}
 	for _, m := range i.Members[:min(len(i.Members), maxKinds)] {
 		p.Agents = append(p.Agents, cut(m.Agent, 128))
 	}

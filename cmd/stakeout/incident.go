@@ -24,7 +24,7 @@ func newIncidents(g *global) *cobra.Command {
 		use:   "incidents",
 		short: "Show findings that belong together",
 		long: `Show incidents: the open ones first, then the worst, then the latest. What is known
-of one shows 'stakeout incident ID'; 'stakeout close ID' closes it with a verdict.`,
+of one shows 'stakeout incident ID', also of one that became part of another; 'stakeout close ID' closes it with a verdict.`,
 		head: []string{"ID", "STATE", "SEVERITY", "AGENT", "FINDINGS", "LAST", "THREATS"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "of this agent only")
@@ -43,8 +43,11 @@ of one shows 'stakeout incident ID'; 'stakeout close ID' closes it with a verdic
 }
 
 func state(i command.Incident) string {
-	if i.Open {
+	switch {
+	case i.Open:
 		return "open"
+	case i.Into != "":
+		return "merged"
 	}
 	return string(i.Verdict)
 }
@@ -91,7 +94,8 @@ func newIncident(g *global) *cobra.Command {
 		Use:   "incident ID",
 		Short: "Show all that is known of one incident",
 		Long: `Show an incident as a person needs it who was just woken: each finding with the first
-look at it (what was asked, what to think of it, what it comes to) and what was done.`,
+look at it (what was asked, what to think of it, what it comes to), what was done, and
+all of it in order of time. What became part of it from other incidents is there too.`,
 		Example: example("stakeout incidents --open", "stakeout incident 3f9c...", "stakeout incident 3f9c... --format json | jq ."),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -121,6 +125,25 @@ func printIncident(w io.Writer, f store.IncidentFile) error {
 	i := f.Incident
 	line("incident %s: %s, %s", i.ID, state(i), detect.Severity(i.Severity))
 	line("agent %s, session %s, %d findings from %s to %s", i.Agent, i.Session, i.Count, when(i.First), when(i.Last))
+	if i.AgentCount > 1 {
+		more := ""
+		if n := i.AgentCount - len(i.Agents); n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		line("%d agents: %s%s", i.AgentCount, strings.Join(i.Agents, ", "), more)
+	}
+	for _, e := range i.Entities {
+		line("about %s %s", e.Kind, e.Name)
+	}
+	if i.Into != "" {
+		line("became part of incident %s: what comes later is there", i.Into)
+	}
+	for _, id := range i.Merged {
+		line("incident %s became part of it", id)
+	}
+	if i.Acknowledged != 0 {
+		line("acknowledged %s", when(i.Acknowledged))
+	}
 	if i.By != "" {
 		line("decided by %s: %s", i.By, i.Why)
 	}
@@ -152,6 +175,11 @@ func printIncident(w io.Writer, f store.IncidentFile) error {
 	}
 	for _, o := range f.Actions {
 		line("%s  %s %s  %s  %s", when(o.Time), o.Action.Kind, o.Status, o.Action.ID, o.Detail)
+	}
+	line("")
+	line("timeline")
+	for _, m := range f.Timeline {
+		line("%s  %-8s %s  %s", m.Time.Time().Format("15:04:05.000"), m.What, m.Agent, m.Text)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

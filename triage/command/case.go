@@ -14,6 +14,7 @@ type Case struct {
 	Incident    Incident        `json:"incident"`
 	Change      Change          `json:"change"`
 	Disposition *Disposition    `json:"disposition,omitempty"` // of the finding that changed it
+	Suppression *Suppression    `json:"suppression,omitempty"` // that began or ended
 	Time        event.Timestamp `json:"time"`
 }
 
@@ -26,6 +27,10 @@ const (
 	Closed   Change = "closed"
 	Reopened Change = "reopened"
 	Merged   Change = "merged" // with another one
+
+	Acknowledged Change = "acknowledged" // a person has decided on one of its actions
+	Suppressed   Change = "suppressed"   // findings like it are not acted on for a while
+	Unsuppressed Change = "unsuppressed" // they are again
 )
 
 // An Incident is findings that belong together.
@@ -39,12 +44,17 @@ type Incident struct {
 	Last     event.Timestamp `json:"last"`  // latest time of an event
 	Count    uint64          `json:"count"` // of findings
 
-	Agents     []string `json:"agents,omitempty"` // the first ones of those in it
-	AgentCount int      `json:"agent_count,omitempty"`
-	Entities   []Entity `json:"entities,omitempty"` // the first ones of what its findings are about
-	Into       string   `json:"into,omitempty"`     // id of the incident it became part of
-	Merged     []string `json:"merged,omitempty"`   // ids of those that became part of it
-	Revision   uint64   `json:"revision,omitempty"` // grows with every change: of two that are told, the higher one stands
+	Risk *Risk `json:"risk,omitempty"` // of the agent when the last of them came
+
+	Agents       []string        `json:"agents,omitempty"` // the first ones of those in it
+	AgentCount   int             `json:"agent_count,omitempty"`
+	Entities     []Entity        `json:"entities,omitempty"`     // the first ones of what its findings are about
+	Into         string          `json:"into,omitempty"`         // id of the incident it became part of
+	Merged       []string        `json:"merged,omitempty"`       // ids of those that became part of it
+	Acknowledged event.Timestamp `json:"acknowledged,omitempty"` // when a person first decided on it or on one of its actions
+	Turned       event.Timestamp `json:"turned,omitempty"`       // when it was last closed or reopened
+
+	Revision uint64 `json:"revision,omitempty"` // grows with every change: of two that are told, the higher one stands
 
 	Threats   []string `json:"threats,omitempty"`
 	Detectors []string `json:"detectors,omitempty"`
@@ -76,6 +86,26 @@ type Disposition struct {
 	Query    []string `json:"query"` // what was asked of the data, and what it said
 	Think    []string `json:"think"` // observed against baseline, and other explanations
 	Report   Report   `json:"report"`
+
+	Suppression string `json:"suppression,omitempty"` // id of the one because of which nothing is done about it
+}
+
+// A Suppression has nothing done about findings of one detector about one agent,
+// because a person found one of them to be no reason for it. It ends by itself.
+// Findings that are more severe than those of the incident are not suppressed.
+type Suppression struct {
+	ID        string          `json:"id"`
+	Incident  string          `json:"incident"` // that got the verdict
+	Agent     string          `json:"agent"`
+	Detector  string          `json:"detector"`
+	Severity  int             `json:"severity_id"` // of the incident: the highest that is suppressed
+	Owner     string          `json:"owner"`       // public key of the operator
+	Verdict   Verdict         `json:"verdict"`
+	Why       string          `json:"why,omitempty"`
+	Since     event.Timestamp `json:"since"`
+	Until     event.Timestamp `json:"until"`
+	Removed   bool            `json:"removed,omitempty"`
+	RemovedBy string          `json:"removed_by,omitempty"`
 }
 
 // A Report is what a disposition comes to.
@@ -130,8 +160,10 @@ func (c Case) check() error {
 	switch {
 	case !validID(c.Incident.ID) || c.Incident.Agent == "":
 		return fmt.Errorf("%s: incident: %w", CaseType, ErrMalformed)
-	case !slices.Contains([]Change{Grown, Closed, Reopened, Merged}, c.Change):
+	case !slices.Contains([]Change{Grown, Closed, Reopened, Merged, Acknowledged, Suppressed, Unsuppressed}, c.Change):
 		return fmt.Errorf("%s: change is %.20q: %w", CaseType, c.Change, ErrMalformed)
+	case c.Suppression != nil && !validID(c.Suppression.ID):
+		return fmt.Errorf("%s: suppression: %w", CaseType, ErrMalformed)
 	case c.Disposition != nil && c.Disposition.Finding == "":
 		return fmt.Errorf("%s: disposition of no finding: %w", CaseType, ErrMalformed)
 	}
