@@ -18,6 +18,16 @@ type caseRow struct {
 	version     uint64
 	incident    string // as JSON
 	disposition string
+	suppression string
+}
+
+// order tells which of two rows of an incident stands. Triage tells of one from
+// several processes, so the later message may be about the earlier state.
+func (c *caseRow) order() uint64 {
+	if c.Incident.Revision != 0 {
+		return c.Incident.Revision
+	}
+	return c.version
 }
 
 func incidentsTable() table[caseRow] {
@@ -25,6 +35,7 @@ func incidentsTable() table[caseRow] {
 	return table[r]{"incidents", []field[r]{
 		col("id", func(c *r) string { return c.Incident.ID }),
 		col("agent", func(c *r) string { return c.Incident.Agent }),
+		col("agents", func(c *r) []string { return c.Incident.Agents }),
 		col("session", func(c *r) string { return c.Incident.Session }),
 		col("open", func(c *r) uint8 {
 			if c.Incident.Open {
@@ -32,9 +43,11 @@ func incidentsTable() table[caseRow] {
 			}
 			return 0
 		}),
+		col("into", func(c *r) string { return c.Incident.Into }),
 		col("severity", func(c *r) uint8 { return uint8(c.Incident.Severity) }),
 		col("first", func(c *r) time.Time { return c.Incident.First.Time() }),
 		col("last", func(c *r) time.Time { return c.Incident.Last.Time() }),
+		col("acknowledged", func(c *r) *time.Time { return maybe(c.Incident.Acknowledged) }),
 		col("findings", func(c *r) uint64 { return c.Incident.Count }),
 		col("threats", func(c *r) []string { return c.Incident.Threats }),
 		col("detectors", func(c *r) []string { return c.Incident.Detectors }),
@@ -42,7 +55,7 @@ func incidentsTable() table[caseRow] {
 		col("decided_by", func(c *r) string { return c.Incident.By }),
 		col("why", func(c *r) string { return c.Incident.Why }),
 		col("changed", func(c *r) time.Time { return c.Time.Time() }),
-		col("version", func(c *r) uint64 { return c.version }),
+		col("version", func(c *r) uint64 { return c.order() }),
 		col("raw", func(c *r) string { return c.incident }),
 	}}
 }
@@ -56,16 +69,40 @@ func dispositionsTable() table[caseRow] {
 		col("detector", func(c *r) string { return c.Disposition.Detector }),
 		col("verdict", func(c *r) string { return string(c.Disposition.Report.Verdict) }),
 		col("confidence", func(c *r) string { return c.Disposition.Report.Confidence }),
+		col("suppression", func(c *r) string { return c.Disposition.Suppression }),
 		col("time", func(c *r) time.Time { return c.Time.Time() }),
 		col("version", func(c *r) uint64 { return c.version }),
 		col("raw", func(c *r) string { return c.disposition }),
 	}}
 }
 
+func suppressionsTable() table[caseRow] {
+	type r = caseRow
+	return table[r]{"suppressions", []field[r]{
+		col("id", func(c *r) string { return c.Suppression.ID }),
+		col("incident", func(c *r) string { return c.Suppression.Incident }),
+		col("agent", func(c *r) string { return c.Suppression.Agent }),
+		col("detector", func(c *r) string { return c.Suppression.Detector }),
+		col("owner", func(c *r) string { return c.Suppression.Owner }),
+		col("why", func(c *r) string { return c.Suppression.Why }),
+		col("since", func(c *r) time.Time { return c.Suppression.Since.Time() }),
+		col("until", func(c *r) time.Time { return c.Suppression.Until.Time() }),
+		col("removed", func(c *r) uint8 {
+			if c.Suppression.Removed {
+				return 1
+			}
+			return 0
+		}),
+		col("removed_by", func(c *r) string { return c.Suppression.RemovedBy }),
+		col("version", func(c *r) uint64 { return c.version }),
+		col("raw", func(c *r) string { return c.suppression }),
+	}}
+}
+
 // RunCases stores what triage tells of incidents until ctx ends, as [Store.RunActions] does for actions.
 func (s *Store) RunCases(ctx context.Context, js jetstream.JetStream, keys command.Keyring) error {
 	return s.follow(ctx, js, command.Actions, command.CaseConsumer, func(ctx context.Context, msgs []jetstream.Msg) error {
-		var incidents, dispositions []item[caseRow]
+		var incidents, dispositions, suppressions []item[caseRow]
 		for _, m := range msgs {
 			row, src, err := decodeCase(m, keys)
 			if err != nil {
@@ -76,6 +113,9 @@ func (s *Store) RunCases(ctx context.Context, js jetstream.JetStream, keys comma
 			if row.Disposition != nil {
 				dispositions = append(dispositions, item[caseRow]{row, len(m.Data()), src})
 			}
+			if row.Suppression != nil {
+				suppressions = append(suppressions, item[caseRow]{row, len(m.Data()), src})
+			}
 		}
 		if len(incidents) == 0 {
 			return nil
@@ -83,6 +123,11 @@ func (s *Store) RunCases(ctx context.Context, js jetstream.JetStream, keys comma
 		// Dispositions first: an incident that is shown has them.
 		if len(dispositions) > 0 {
 			if err := dispositionsTable().insert(ctx, s.conn, dispositions); err != nil {
+				return err
+			}
+		}
+		if len(suppressions) > 0 {
+			if err := suppressionsTable().insert(ctx, s.conn, suppressions); err != nil {
 				return err
 			}
 		}
@@ -103,10 +148,11 @@ func decodeCase(m jetstream.Msg, keys command.Keyring) (row caseRow, src positio
 	}
 	incident, err := json.Marshal(row.Incident)
 	disposition, derr := json.Marshal(row.Disposition)
-	if err := errors.Join(err, derr); err != nil {
+	suppression, serr := json.Marshal(row.Suppression)
+	if err := errors.Join(err, derr, serr); err != nil {
 		return caseRow{}, src, fmt.Errorf("encode case: %w", err)
 	}
-	row.incident, row.disposition = string(incident), string(disposition)
+	row.incident, row.disposition, row.suppression = string(incident), string(disposition), string(suppression)
 	return row, src, nil
 }
 
