@@ -26,29 +26,36 @@ type proposal struct {
 const maxFindings = 16
 
 // propose returns what the policy wants done about f, as part of its incident:
-// the first step of the ladder, and each of those that are taken beside it.
-func propose(p *Policy, i *incident, f *detect.Finding, now time.Time) []proposal {
+// the step of the ladder that the agent has climbed to, and each of those that
+// are taken beside it.
+func propose(p *Policy, i *incident, f *detect.Finding, own *risk, now time.Time) []proposal {
 	entry, ok := p.match(f)
 	if !ok {
 		return nil
 	}
-	all := []proposal{proposeStep(entry, entry.Ladder, i, f, now)}
+	at := own.score(p.Risk, f.Time)
+	rung := entry.rung(at.Score, own, f)
+	all := []proposal{proposeStep(entry, entry.Ladder[rung:], rung, i, f, at, now)}
 	for _, s := range entry.Also {
-		all = append(all, proposeStep(entry, []Step{s}, i, f, now))
+		all = append(all, proposeStep(entry, []Step{s}, 0, i, f, at, now))
 	}
 	return all
 }
 
-func proposeStep(entry Entry, ladder []Step, i *incident, f *detect.Finding, now time.Time) proposal {
+func proposeStep(entry Entry, ladder []Step, rung int, i *incident, f *detect.Finding, at command.Risk, now time.Time) proposal {
 	step := ladder[0]
 	target := command.Target{
-		Agent: f.Agent, Session: f.Session, User: f.User,
+		Agent: f.Agent, Session: f.Session, User: f.User, Tenant: f.Tenant,
 		Credential: f.Credential.ID, Issuer: f.Credential.Issuer, Subject: f.Credential.Subject,
+	}
+	limits := step.limits(f)
+	if step.Kind == command.QuarantineMemory {
+		target.Memory = first(entities(f, detect.MemoryEntity))
 	}
 	return proposal{
 		Action: command.Action{
-			ID:       hash(i.under(step.Kind, f), string(step.Kind), addressee(step.Kind, target), "0"),
-			Incident: i.ID, Kind: step.Kind, Mode: step.Mode, Target: target, Policy: entry.Name,
+			ID:       hash(i.under(step.Kind, f), string(step.Kind), addressee(step.Kind, target, limits), fmt.Sprint(rung)),
+			Incident: i.ID, Kind: step.Kind, Mode: step.Mode, Step: rung, Target: target, Limits: limits, Risk: &at, Policy: entry.Name,
 			Reason:   cut(f.Reason, maxText),
 			Findings: slices.Clone(i.Findings[max(0, len(i.Findings)-maxFindings):]),
 			Severity: int(i.Severity), Claim: claim(f),
@@ -70,9 +77,14 @@ func claim(f *detect.Finding) *command.Claim {
 
 // addressee is the part of a target that an action of kind k is aimed at: the
 // same credential is revoked once per incident, whoever used it.
-func addressee(k command.Kind, t command.Target) string {
-	if k == command.RevokeToken {
+func addressee(k command.Kind, t command.Target, l *command.Limits) string {
+	switch {
+	case k == command.RevokeToken:
 		return t.Issuer + "\x00" + t.Credential
+	case k == command.QuarantineMemory:
+		return t.Memory
+	case k == command.BlockTool && l != nil:
+		return t.Agent + "\x00" + strings.Join(l.Tools, "\x00")
 	}
 	return t.Agent + "\x00" + t.Session
 }
@@ -101,11 +113,12 @@ func (r *record) next(cause string, now time.Time) proposal {
 	step := ladder[0]
 	a.Kind, a.Mode, a.Step = step.Kind, step.Mode, r.Action.Step+1
 	a.Decided, a.Expires = event.At(now), event.At(now.Add(step.expires()))
+	a.Limits = step.limitsOf(a)
 	if step.Kind == command.Page {
 		a.ID = hash(r.Action.ID, string(command.Page), cause)
 		a.Reason = cut(r.tell(cause), maxText)
 	} else {
-		a.ID = hash(a.Incident, string(step.Kind), addressee(step.Kind, a.Target), fmt.Sprint(a.Step))
+		a.ID = hash(a.Incident, string(step.Kind), addressee(step.Kind, a.Target, a.Limits), fmt.Sprint(a.Step))
 	}
 	return proposal{Action: a, Ladder: ladder}
 }
@@ -120,6 +133,9 @@ func (r *record) tell(cause string) string {
 	switch cause {
 	case causeWaiting:
 		fmt.Fprintf(&b, " waits for approval until %s as action %s", r.Action.Expires, r.Action.ID)
+		if why := r.last().Detail; why != "" {
+			b.WriteString(", because " + why)
+		}
 	case causeContradicted:
 		fmt.Fprintf(&b, " is %s, but an executor answered otherwise", r.Status)
 	default:

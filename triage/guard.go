@@ -16,79 +16,145 @@ import (
 // costs nothing more.
 func (t *Triage) admit(ctx context.Context, b *bus, r *record, p proposal) error {
 	policy, now := t.policy.Load(), t.now()
-	s, why, err := t.guard(ctx, b, policy, p, now)
+	v, err := t.guard(ctx, b, policy, p, now)
 	if err != nil {
 		return err
 	}
-	if r.was(s) || s == command.Shadowed && r.Status == command.Held {
+	if r.was(v.status) || v.status == command.Shadowed && r.Status == command.Held {
 		return nil
 	}
 	r.Action, r.Ladder = p.Action, p.Ladder
-	r.move(now, s, why, "")
+	if v.approvers != nil {
+		r.Action.Mode, r.Ladder = command.Approve, slices.Clone(p.Ladder)
+		r.Ladder[0].Mode, r.Ladder[0].Approvers = command.Approve, v.approvers
+	}
+	r.move(now, v.status, v.why, "")
 	return nil
 }
 
-// guard stands between what the policy wants and a command. It returns the
-// status an action gets, and why it is not commanded.
-func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, now time.Time) (command.Status, string, error) {
+// A verdict is what the guards make of an action.
+type verdict struct {
+	status    command.Status
+	why       string   // it is not commanded
+	approvers []string // who decides, where the policy wanted it to go by itself
+}
+
+// commanded is the verdict that lets an action go.
+func commanded() verdict { return verdict{status: command.Commanded} }
+
+// guard stands between what the policy wants and a command.
+func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, now time.Time) (verdict, error) {
+	no := func(s command.Status, format string, a ...any) (verdict, error) {
+		return verdict{status: s, why: fmt.Sprintf(format, a...)}, nil
+	}
 	a := p.Action
 	contains := a.Kind.Contains()
 	switch age := now.Sub(p.Event.Time()); {
 	case a.Mode == command.Shadow:
-		return command.Shadowed, "the policy is in shadow mode", nil
+		return no(command.Shadowed, "the policy is in shadow mode")
 	case policy.KillSwitch:
-		return command.Shadowed, "the kill switch is on", nil
+		return no(command.Shadowed, "the kill switch is on")
 	case p.Event != 0 && age > policy.maxAge():
-		return command.Shadowed, fmt.Sprintf("the event is %s old, the policy acts on at most %s", age.Round(time.Second), policy.maxAge()), nil
+		return no(command.Shadowed, "the event is %s old, the policy acts on at most %s", age.Round(time.Second), policy.maxAge())
 	case p.Undid != "":
-		return command.Held, "operator " + p.Undid + " undid it", nil
-	case a.Kind == command.RevokeToken && a.Target.Credential == "":
-		return command.Held, "the finding names no credential that could be revoked", nil
+		return no(command.Held, "operator %s undid it", p.Undid)
+	case lacks(a) != "":
+		return no(command.Held, "the finding names no %s", lacks(a))
 	case a.Mode == command.Approve:
-		return command.Waiting, "", nil
+		return verdict{status: command.Waiting}, nil
 	case contains && policy.protects(a.Target.Agent):
-		return command.Held, "the agent is protected", nil
+		return no(command.Held, "the agent is protected")
 	case a.Kind == command.Watch:
-		return command.Commanded, "", nil
+		return commanded(), nil
 	}
 	return t.reserve(ctx, b, policy, a, now, false)
 }
 
-// reserve takes a place in the budget and begins the agent's cooldown. An
-// action that a person approved is counted, but not held back.
-func (t *Triage) reserve(ctx context.Context, b *bus, policy *Policy, a command.Action, now time.Time, approved bool) (command.Status, string, error) {
+// reserve takes a place in the budgets of tenant and fleet and begins the agent's
+// cooldown. An action that a person approved is counted, but not held back.
+func (t *Triage) reserve(ctx context.Context, b *bus, policy *Policy, a command.Action, now time.Time, approved bool) (verdict, error) {
+	no := func(format string, a ...any) (verdict, error) {
+		return verdict{status: command.Held, why: fmt.Sprintf(format, a...)}, nil
+	}
+	if !approved {
+		br, on, err := t.braked(ctx, b, a, now)
+		if err != nil {
+			return verdict{}, err
+		}
+		if on {
+			return behind(policy.Brake, br), nil
+		}
+	}
 	cooled := a.Kind.Contains() && policy.Cooldown > 0
 	key := "cooldown." + string(a.Kind) + "." + command.Token(a.Target.Agent)
 	if cooled && !approved {
 		c, _, err := load[cooldown](ctx, b.records, key)
 		if err != nil {
-			return "", "", err
+			return verdict{}, err
 		}
 		if c.holds(a.ID, now, policy.Cooldown) {
-			return command.Held, fmt.Sprintf("the agent is cooling down: action %s was commanded %s ago", c.Action, now.Sub(c.Since.Time()).Round(time.Second)), nil
+			return no("the agent is cooling down: action %s was commanded %s ago", c.Action, now.Sub(c.Since.Time()).Round(time.Second))
 		}
 	}
 	limit, ok := policy.budget(a.Kind)
 	if !ok { // taken out of the policy meanwhile
-		return command.Held, "the policy has no budget for it", nil
+		return no("the policy has no budget for it")
 	}
-	granted, err := t.spend(ctx, b, limit, a, now, approved)
-	if err != nil {
-		return "", "", err
-	}
-	if !granted {
-		why := fmt.Sprintf("the budget of %d per %s is exhausted", limit.Max, limit.Per)
-		if a.Kind == command.Page {
-			why += "; it is folded into the next page"
+	// The tenant's first: what one tenant has too many of costs the fleet nothing.
+	for _, part := range limit.parts(a) {
+		granted, err := t.spend(ctx, b, part, a, now, approved)
+		if err != nil {
+			return verdict{}, err
 		}
-		return command.Held, why, nil
+		if !granted {
+			return t.exhausted(ctx, b, policy.Brake, part, a, now)
+		}
 	}
 	if cooled {
 		if err := mark(ctx, b.records, key, cooldown{Action: a.ID, Since: event.At(now)}); err != nil {
-			return "", "", err
+			return verdict{}, err
 		}
 	}
-	return command.Commanded, "", nil
+	return commanded(), nil
+}
+
+// exhausted is what becomes of an action for which a budget has no place.
+func (t *Triage) exhausted(ctx context.Context, b *bus, p BrakePolicy, s share, a command.Action, now time.Time) (verdict, error) {
+	why := fmt.Sprintf("the budget of %d per %s is exhausted", s.max, s.per)
+	switch {
+	case s.tenant != "":
+		why = fmt.Sprintf("the budget of %d per %s for tenant %s is exhausted", s.max, s.per, cut(s.tenant, 128))
+	case a.Kind == command.Page:
+		why += "; it is folded into the next page"
+	}
+	if p.For == 0 || !a.Kind.Contains() {
+		return verdict{status: command.Held, why: why}, nil
+	}
+	if err := t.trip(ctx, b, p, a, s.tenant, why, now); err != nil {
+		return verdict{}, err
+	}
+	br, on, err := t.braked(ctx, b, a, now)
+	if err != nil || !on { // released meanwhile: held back this once
+		return verdict{status: command.Held, why: why}, err
+	}
+	return behind(p, br), nil
+}
+
+// A share is one of the budgets that an action has to have a place in.
+type share struct {
+	tenant string // empty: of the whole fleet
+	max    int
+	per    time.Duration
+}
+
+// parts lists the budgets for an action: that of its tenant, where tenants have
+// one, and that of the fleet.
+func (l Budget) parts(a command.Action) []share {
+	fleet := share{"", l.Max, l.Per}
+	if l.PerTenant == 0 || a.Target.Tenant == "" {
+		return []share{fleet}
+	}
+	return []share{{a.Target.Tenant, l.PerTenant, l.Per}, fleet}
 }
 
 // A cooldown is the last containment of one agent by one kind of action.
@@ -118,34 +184,34 @@ type slot struct {
 }
 
 // prune forgets what has left the window.
-func (s *spending) prune(now time.Time, limit Budget) {
-	s.Slots = slices.DeleteFunc(s.Slots, func(x slot) bool { return now.Sub(x.Time.Time()) >= limit.Per })
+func (s *spending) prune(now time.Time, per time.Duration) {
+	s.Slots = slices.DeleteFunc(s.Slots, func(x slot) bool { return now.Sub(x.Time.Time()) >= per })
 }
 
 // spend takes a place in the budget, in a single winner's way for all triage processes.
-func (t *Triage) spend(ctx context.Context, b *bus, limit Budget, a command.Action, now time.Time, approved bool) (bool, error) {
-	key := spendingKey(a.Kind)
+func (t *Triage) spend(ctx context.Context, b *bus, limit share, a command.Action, now time.Time, approved bool) (bool, error) {
+	key := spendingKey(a.Kind, limit.tenant)
 	for {
 		s, rev, err := load[spending](ctx, b.records, key)
 		if err != nil {
 			return false, err
 		}
-		s.prune(now, limit)
+		s.prune(now, limit.per)
 		if slices.ContainsFunc(s.Slots, func(x slot) bool { return x.Action == a.ID }) {
 			return true, nil
 		}
-		granted := approved || len(s.Slots) < limit.Max
+		granted := approved || len(s.Slots) < limit.max
 		switch {
 		case granted:
 			s.Slots = append(s.Slots, slot{a.ID, event.At(now)})
-		case a.Kind != command.Page || slices.Contains(s.Known, a.ID):
+		case a.Kind != command.Page || limit.tenant != "" || slices.Contains(s.Known, a.ID):
 			return false, nil
 		default:
 			s.More++
 			s.Latest = a
 			s.Known = append(s.Known, a.ID)
 			s.Known = s.Known[max(0, len(s.Known)-maxHistory):]
-			if err := mark(ctx, b.records, timerKey(foldTimer), timer{Due: s.Slots[0].Time + event.Timestamp(limit.Per)}); err != nil {
+			if err := mark(ctx, b.records, timerKey(foldTimer), timer{Due: s.Slots[0].Time + event.Timestamp(limit.per)}); err != nil {
 				return false, err
 			}
 		}
@@ -155,14 +221,19 @@ func (t *Triage) spend(ctx context.Context, b *bus, limit Budget, a command.Acti
 		case err != nil:
 			return false, err
 		}
-		if !granted {
+		if !granted && a.Kind == command.Page {
 			t.metrics.folded.Inc()
 		}
 		return granted, nil
 	}
 }
 
-func spendingKey(k command.Kind) string { return "budget." + string(k) }
+func spendingKey(k command.Kind, tenant string) string {
+	if tenant == "" {
+		return "budget." + string(k)
+	}
+	return "budget." + string(k) + ".tenant." + command.Token(tenant)
+}
 
 // foldTimer is the timer of the page that stands for those beyond the budget.
 const foldTimer = "fold"
@@ -170,7 +241,7 @@ const foldTimer = "fold"
 // fold makes one page of all that were beyond the budget, as soon as the budget
 // has room again. It reports when to look again; 0 when nothing is left to fold.
 func (t *Triage) fold(ctx context.Context, b *bus) (event.Timestamp, error) {
-	key := spendingKey(command.Page)
+	key := spendingKey(command.Page, "")
 	for {
 		now := t.now()
 		limit, _ := t.policy.Load().budget(command.Page)
@@ -191,7 +262,7 @@ func (t *Triage) fold(ctx context.Context, b *bus) (event.Timestamp, error) {
 		if s.More == 0 {
 			return 0, nil
 		}
-		s.prune(now, limit)
+		s.prune(now, limit.Per)
 		if len(s.Slots) >= limit.Max {
 			return s.Slots[0].Time + event.Timestamp(limit.Per), nil
 		}

@@ -64,6 +64,9 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 		t.log.Info("operator decided", "incident", approval.Action, "decision", approval.Decision, "operator", operator, "result", result)
 		return nil
 	}
+	if approval.Decision.OfBrake() {
+		return t.hearBrake(ctx, b, approval, operator)
+	}
 	result, err := t.change(ctx, b, approval.Action, func(r *record) (string, bool, error) {
 		now := t.now()
 		if approval.Decision == command.Undo {
@@ -78,7 +81,7 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 		if policy.KillSwitch {
 			return "stopped", false, nil
 		}
-		if _, _, err := t.reserve(ctx, b, policy, r.Action, now, true); err != nil {
+		if _, err := t.reserve(ctx, b, policy, r.Action, now, true); err != nil {
 			return "", false, err
 		}
 		r.move(now, command.Commanded, "approved by "+operator+": "+approval.Why, "")

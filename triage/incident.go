@@ -213,11 +213,12 @@ func (i *incident) absorbs(o *incident) bool {
 func (i *incident) public() command.Incident {
 	p := command.Incident{ID: i.ID, Agent: i.Agent, Session: i.Session, Open: i.open(), Severity: int(i.Severity), First: i.First, Last: i.Last,
 		Count: i.Count, Threats: i.Threats, Detectors: i.Detectors, Verdict: i.Verdict, By: i.By, Why: i.Why, Into: i.Into, Merged: i.Merged, Revision: i.revision,
-		Acknowledged: i.Acknowledged, Turned: i.Turned, Risk: i.Risk}
+		Acknowledged: i.Acknowledged, Turned: i.Turned}
 	for _, m := range i.Members[:min(len(i.Members), maxKinds)] {
 		p.Agents = append(p.Agents, cut(m.Agent, 128))
 	}
 	p.AgentCount = len(i.Members)
+	p.Risk = i.Risk
 	for _, s := range i.Entities[:min(len(i.Entities), maxKinds)] {
 		p.Entities = append(p.Entities, command.Entity{Kind: string(s.Kind), Name: cut(s.Name, 128)})
 	}

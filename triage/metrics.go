@@ -24,6 +24,7 @@ type metrics struct {
 
 	risk        prometheus.Histogram   // score of an agent when a finding about it came
 	riskChanges *prometheus.CounterVec // level
+	brakes      *prometheus.CounterVec // change
 }
 
 func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics {
@@ -51,7 +52,11 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 	for _, l := range []command.RiskLevel{command.RiskLow, command.RiskMedium, command.RiskHigh} {
 		m.riskChanges.WithLabelValues(string(l))
 	}
-	reg.MustRegister(m.risk, m.riskChanges)
+	m.brakes = prometheus.NewCounterVec(counter("brakes_total", "Changes of brakes: tripped, pulled, released."), []string{"change"})
+	for _, c := range []string{"tripped", "pulled", "released"} {
+		m.brakes.WithLabelValues(c)
+	}
+	reg.MustRegister(m.risk, m.riskChanges, m.brakes)
 	for _, r := range []string{"new", "again", "refused"} {
 		m.findings.WithLabelValues(r)
 	}

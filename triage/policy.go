@@ -35,6 +35,9 @@ type Policy struct {
 	// for the whole fleet in a sliding window. Pages have one even if none is set.
 	Budgets map[command.Kind]Budget `yaml:"budgets"`
 
+	// Brake stops what goes by itself when a budget is exhausted.
+	Brake BrakePolicy `yaml:"brake"`
+
 	// Risk says when an agent's risk is medium or high.
 	Risk RiskPolicy `yaml:"risk"`
 
@@ -44,18 +47,21 @@ type Policy struct {
 
 // A Budget is so many actions in so long.
 type Budget struct {
-	Max int           `yaml:"max"`
-	Per time.Duration `yaml:"per"`
+	Max       int           `yaml:"max"`
+	PerTenant int           `yaml:"per_tenant"` // of these, for the agents of one tenant; zero: as many
+	Per       time.Duration `yaml:"per"`
 }
 
 // An Entry answers the findings it matches with a ladder: the first step is
-// taken at once, each next one when the step before was not verified. Steps of
+// taken at once, or the one that the agent has climbed to, and each next one when
+// the step before was not verified. Steps of
 // Also are taken at once too, each by itself; where one is not verified, a page
 // follows.
 type Entry struct {
 	Name   string `yaml:"name"`
 	Match  Match  `yaml:"match"`
 	Ladder []Step `yaml:"ladder"`
+	Climb  Climb  `yaml:"climb"`
 	Also   []Step `yaml:"also"`
 }
 
@@ -90,6 +96,13 @@ type Step struct {
 	// Lease is after how long the action is undone. Zero means never, but a
 	// posture ends after PostureFor in any case. What an executor carried out has no undo.
 	Lease time.Duration `yaml:"lease" json:"lease,omitempty"`
+
+	// AtRisk is the risk from which an agent is met by this step of a ladder
+	// and not by one before it. Zero means by no risk.
+	AtRisk float64 `yaml:"at_risk" json:"at_risk,omitempty"`
+
+	Tools  []string `yaml:"tools" json:"tools,omitempty"`   // globs of what block_tool blocks; none: the tool of the finding
+	Scopes []string `yaml:"scopes" json:"scopes,omitempty"` // globs of what narrow_scopes leaves
 
 	// Approvers are the public signing keys of those who may approve, and undo.
 	Approvers []string `yaml:"approvers" json:"approvers,omitempty"`
@@ -167,7 +180,7 @@ func (p Policy) budget(k command.Kind) (Budget, bool) {
 		return b, true
 	case k == command.Page:
 		return Budget{Max: 30, Per: time.Hour}, true
-	case k == command.Notify || k == command.Resolve || k == command.RiskChange:
+	case k == command.Notify || k == command.Ticket || k == command.Resolve || k == command.RiskChange:
 		return Budget{Max: maxBudget, Per: time.Hour}, true
 	}
 	return Budget{}, false
@@ -230,14 +243,18 @@ func (p Policy) Validate() error {
 	for _, k := range sortedKinds(p.Budgets) {
 		path := "budgets." + string(k)
 		if !known(k) || k == command.Watch {
-			v.add("%s: is not a kind with a budget, want notify, page, signal, restrict, suspend or revoke_token", path)
+			v.add("%s: is not a kind with a budget, want %s", path, kindNames(kinds()[1:]))
 		}
 		if b := p.Budgets[k]; b.Max < 1 || b.Max > maxBudget {
 			v.add("%s.max: is %d, want 1 to %d", path, b.Max, maxBudget)
 		}
+		if b := p.Budgets[k]; b.PerTenant < 0 || b.PerTenant > b.Max {
+			v.add("%s.per_tenant: is %d, want 0 to %d", path, b.PerTenant, b.Max)
+		}
 		v.atLeast(path+".per", p.Budgets[k].Per, time.Second)
 	}
 	v.risk(p.Risk)
+	v.brake(p.Brake)
 	if len(p.Entries) == 0 {
 		v.add("policies: is empty, want one or more")
 	}

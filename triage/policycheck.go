@@ -64,6 +64,7 @@ func (v *problems) entry(path string, e Entry, p Policy) {
 		}
 		kinds[s.Kind] = true
 	}
+	v.climb(path, e)
 	acted := false
 	for i, s := range e.Ladder {
 		path := fmt.Sprintf("%s.ladder[%d]", path, i)
@@ -87,12 +88,13 @@ func (v *problems) budgeted(path string, s Step, p Policy) {
 
 func (v *problems) step(path string, s Step) {
 	if !known(s.Kind) {
-		v.add("%s.kind: is %.40q, want %s", path, s.Kind, kindNames())
+		v.add("%s.kind: is %.40q, want %s", path, s.Kind, kindNames(kinds()))
 	}
 	if s.Lease > 0 && s.Kind.Standing() == "" {
 		v.add("%s.lease: is %s, but a %s has no undo, want 0s", path, s.Lease, s.Kind)
 	}
 	v.atLeast(path+".lease", s.Lease, 0)
+	v.narrow(path, s)
 	switch s.Mode {
 	case command.Shadow, command.Auto:
 		if len(s.Approvers) > 0 {
@@ -125,17 +127,18 @@ func (v *problems) step(path string, s Step) {
 }
 
 func kinds() []command.Kind {
-	return []command.Kind{command.Watch, command.Notify, command.Page, command.Signal, command.Restrict, command.Suspend, command.RevokeToken}
+	return []command.Kind{command.Watch, command.Notify, command.Page, command.Ticket, command.Signal, command.RequireApproval, command.BlockTool, command.NarrowScopes,
+		command.TerminateSession, command.QuarantineMemory, command.Restrict, command.Suspend, command.RevokeToken}
 }
 
 func known(k command.Kind) bool { return slices.Contains(kinds(), k) }
 
 // kindNames lists the kinds for a message.
-func kindNames() string {
+func kindNames(all []command.Kind) string {
 	var b strings.Builder
-	for i, k := range kinds() {
+	for i, k := range all {
 		switch {
-		case i == len(kinds())-1:
+		case i == len(all)-1:
 			b.WriteString(" or ")
 		case i > 0:
 			b.WriteString(", ")

@@ -81,6 +81,9 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error
 	if err := t.tellFinding(ctx, b, i, f); err != nil {
 		return err
 	}
+	if err := t.tellRisks(ctx, b, f, i.ID); err != nil {
+		return err
+	}
 	if err := t.at("seen"); err != nil {
 		return err
 	}
@@ -112,9 +115,16 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		case !i.open():
 			return nil, errMoved
 		}
+		chain, err := t.assess(ctx, b, f)
+		if err != nil {
+			return nil, err
+		}
 		opened := i.Count == 0
 		i.add(f)
-		for _, p := range propose(t.policy.Load(), i, f, t.now()) {
+		policy := t.policy.Load()
+		at := chain[0].score(policy.Risk, f.Time)
+		i.Risk = &at
+		for _, p := range propose(policy, i, f, &chain[0], t.now()) {
 			if err := fit(b, &p); err != nil {
 				return nil, err
 			}

@@ -164,8 +164,8 @@ func TestShadow(t *testing.T) {
 			if got := h.details(command.RevokeToken, "a"); !strings.Contains(got, detail) {
 				t.Errorf("detail is %q, want %q", got, detail)
 			}
-			if p := w.posture("a"); p.Standing != "" {
-				t.Errorf("posture is %+v, want none", p)
+			if p := w.posture("a"); len(p.Holds) > 0 || p.Standing != command.Normal {
+				t.Errorf("posture is %+v, want nothing held", p)
 			}
 		})
 	}

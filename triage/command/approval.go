@@ -9,10 +9,12 @@ import (
 
 // An Approval is an operator's decision on an action.
 type Approval struct {
-	Action   string          `json:"action"` // id; of the incident where one is closed or reopened, [BaselineID] where it is about a baseline
+	Action   string          `json:"action"` // id; of the incident where one is closed or reopened, [BaselineID] or [BrakeID] where it is about those
 	Decision Decision        `json:"decision"`
 	Verdict  Verdict         `json:"verdict,omitempty"` // on the incident that is closed
 	Agent    string          `json:"agent,omitempty"`   // whose baseline is meant
+	Kind     Kind            `json:"kind,omitempty"`    // that a brake holds
+	Tenant   string          `json:"tenant,omitempty"`  // whose agents a brake protects
 	Why      string          `json:"why"`
 	Time     event.Timestamp `json:"time"`
 }
@@ -22,7 +24,7 @@ type Decision string
 
 // The decisions. An approval and a rejection are about an action that waits, an
 // undo is about one that was carried out; an incident is closed or reopened; a
-// baseline is reset, re-anchored or confirmed.
+// baseline is reset, re-anchored or confirmed; a brake is pulled or released.
 const (
 	Approved Decision = "approve"
 	Refused  Decision = "reject"
@@ -32,6 +34,8 @@ const (
 	Reset    Decision = "reset"
 	Reanchor Decision = "reanchor"
 	Confirm  Decision = "confirm"
+	Pull     Decision = "pull"
+	Release  Decision = "release"
 )
 
 // OfBaseline reports whether d is about the baseline of an agent.
