@@ -82,6 +82,8 @@ func (p *Profile) code(c *coder) {
 		p.poisons[i].code(c)
 	}
 	c.u8(&p.nextPoison, poisonSlots)
+	c.flag(&p.announces)
+	c.u32(&p.deployed)
 }
 
 func (s *Seen) code(c *coder) {
@@ -163,6 +165,17 @@ func (s *Session) code(c *coder) {
 	for i := range s.surprises {
 		c.f32(&s.surprises[i])
 	}
+	s.numbers.code(c)
+	c.u32(&s.delegated)
+	c.u16(&s.scopes)
+	c.octet(&s.unanswered)
+}
+
+func (n *numbers) code(c *coder) {
+	c.u16(&n.top)
+	c.u16(&n.open)
+	c.octet(&n.lost)
+	c.flag(&n.known)
 }
 
 func (m *poisonedRecord) code(c *coder) {
@@ -229,6 +242,15 @@ func (c *coder) u16(v *uint16) {
 		*v = binary.LittleEndian.Uint16(b)
 	} else {
 		binary.LittleEndian.PutUint16(b, *v)
+	}
+}
+
+// octet is any byte.
+func (c *coder) octet(v *uint8) {
+	if b := c.take(1); c.reading {
+		*v = b[0]
+	} else {
+		b[0] = *v
 	}
 }
 

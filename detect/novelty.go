@@ -14,13 +14,17 @@ const (
 	breaches                   // privileges exercised beyond the principal's entitlement
 	flows                      // flows of untrusted values into effectful calls that nobody asked for
 	recalls                    // effectful tools that acted on poisoned memory
+	delegations                // how much of its own scopes it hands on; see extents
+	credentials                // how long after their expiry credentials are used, and which scopes they carry
+	parts                      // models, servers and builds
+	signals                    // how far its telemetry has been from whole
 	kinds
 )
 
 // slots is how many distinct things of a kind are remembered.
-func (k kind) slots() int { return [kinds]int{16, 8, 16, 4}[k] }
+func (k kind) slots() int { return [kinds]int{16, 8, 16, 4, 1, 1 + scopeWords, 8, allSignals}[k] }
 
-const allSlots = 16 + 8 + 16 + 4
+const allSlots = 16 + 8 + 16 + 4 + 1 + (1 + scopeWords) + 8 + allSignals
 
 // items is where the things of a kind are remembered in a profile.
 func (k kind) items(p *Profile) []uint16 {
@@ -88,22 +92,30 @@ func hourOf(t event.Timestamp) uint32 { return uint32(max(int64(t)/int64(time.Ho
 // most once in an hour, so that a flood of new things cannot make them all normal.
 // While the agent itself is new, everything is: items are learned, none counts.
 func (n habit) learn(o occasion, at event.Timestamp, mature, reported bool) {
+	if n.admit(o, at, mature, reported) {
+		n.remember(o.item)
+	}
+}
+
+// admit counts an occasion and reports whether its item is to be remembered.
+func (n *Novelty) admit(o occasion, at event.Timestamp, mature, reported bool) bool {
 	if !o.trial {
-		return
+		return false
 	}
 	n.trials++
 	switch {
 	case o.item == 0:
+		return false
 	case !o.odd || !mature:
-		n.remember(o.item)
 	case reported:
 		n.surprises += benignOdds
-		n.remember(o.item)
 	case hourOf(at) > n.learned:
 		n.surprises++
 		n.learned = hourOf(at)
-		n.remember(o.item)
+	default:
+		return false
 	}
+	return true
 }
 
 // fade forgets a share of the surprises.

@@ -33,6 +33,9 @@ type Profile struct {
 	sessions   [sessionSlots]Session
 	poisons    [poisonSlots]poisonedRecord
 	nextPoison uint8
+
+	announces bool   // its builds have come with a change of configuration
+	deployed  uint32 // hour, since 1970, of the last change of configuration
 }
 
 const maxDetectors = 16
@@ -80,6 +83,10 @@ func (p *Profile) observe(ev *event.Event) {
 	if ev.CredentialSubject != "" {
 		p.subject.set(ev.CredentialSubject)
 	}
+	if ev.Name == event.ConfigChange {
+		p.deploy(ev)
+	}
+	p.count(ev)
 	p.track(ev)
 }
 
@@ -105,7 +112,18 @@ func (p *Profile) age(passed time.Duration) {
 func (p *Profile) learn(v View, suspect, reported bool) {
 	ev, mature := v.Event, p.mature()
 	for k, o := range occasions(v) {
-		p.habit(kind(k)).learn(o, ev.Time, mature, reported)
+		switch h := p.habit(kind(k)); kind(k) {
+		case delegations, signals:
+			if h.admit(o, ev.Time, mature, reported) {
+				extents(h.items).raise(o.item)
+			}
+		case credentials:
+			if h.admit(o, ev.Time, mature, reported) {
+				p.admitCredential(ev, o.item)
+			}
+		default:
+			h.learn(o, ev.Time, mature, reported)
+		}
 	}
 	if ev.Privilege != "" {
 		p.privileges.learn(ev.Privilege, impactful(ev), suspect || p.drifted)
@@ -119,7 +137,8 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 
 // occasions are what the event in view is to each kind of novelty.
 func occasions(v View) [kinds]occasion {
-	return [kinds]occasion{privilegesUsed: firstUse(v), breaches: breach(v), flows: flow(v), recalls: recall(v)}
+	return [kinds]occasion{privilegesUsed: firstUse(v), breaches: breach(v), flows: flow(v), recalls: recall(v),
+		delegations: inherit(v), credentials: escalate(v), parts: part(v), signals: impair(v)}
 }
 
 // review looks, where it is due, at whether the distribution of privileges has

@@ -22,7 +22,7 @@ type Enabled struct {
 // DefaultRules returns the rules that hold where an operator has written none.
 //
 // The priors say that surprises are rare (one in 560 days of an agent for a first
-// use of high impact, one in 600 to 1,500 for the others) and that agents differ much: one
+// use of high impact, one in 600 to 3,500 for the others) and that agents differ much: one
 // surprise more makes the expected rate several times higher.
 func DefaultRules() Rules {
 	return Rules{Version: "default", Budget: 0.01, Detectors: []Enabled{
@@ -32,6 +32,10 @@ func DefaultRules() Rules {
 		{Provenance{Prior{A: .05, B: 30}}, .20},
 		{Memory{Prior{A: .03, B: 45}}, .08},
 		{SlowDrift{}, .04},
+		{Inheritance{Prior{A: .02, B: 70}}, .03},
+		{CredentialMisuse{Prior{A: .02, B: 70}}, .03},
+		{SupplyChain{Prior{A: .02, B: 70}}, .03},
+		{Telemetry{Prior{A: .02, B: 70}}, .03},
 	}}
 }
 

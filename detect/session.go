@@ -18,6 +18,11 @@ type Session struct {
 	recalled   Brief      // event that read a poisoned memory record
 	poison     uint32     // fingerprint of that record
 	surprises  [3]float32 // the largest to the agent's peers, in nats
+
+	numbers    numbers
+	delegated  uint32 // scopes of its credential that were handed on, a bit each, by their place
+	scopes     uint16 // checksum of those that its credential was seen with last
+	unanswered uint8  // calls since a result came in last
 }
 
 // asked reports whether the user asked for e, and whether it is known what the user asked for.
@@ -108,6 +113,8 @@ func (p *Profile) track(ev *event.Event) {
 	if ev.Trust == event.Untrusted && s.tainted.empty() {
 		s.tainted.set(ev.ID)
 	}
+	p.trackSignals(ev, s)
+	s.trackScopes(ev)
 	switch ev.Name {
 	case event.MemoryWrite:
 		p.wrote(ev, s)

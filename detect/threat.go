@@ -6,4 +6,9 @@ const (
 	ConfusedDeputy  = "confused-deputy"
 	PromptInjection = "indirect-prompt-injection"
 	MemoryPoisoning = "memory-poisoning"
+
+	UnscopedInheritance  = "unscoped-inheritance"
+	CredentialEscalation = "credential-escalation"
+	Supply               = "supply-chain"
+	TelemetryTampering   = "telemetry-tampering"
 )

@@ -33,6 +33,10 @@ var detectors = []struct {
 	{"provenance", true, func(p detect.Prior) detect.Detector { return detect.Provenance{Prior: p} }},
 	{"memory", true, func(p detect.Prior) detect.Detector { return detect.Memory{Prior: p} }},
 	{"slow_drift", false, func(detect.Prior) detect.Detector { return detect.SlowDrift{} }},
+	{"inheritance", true, func(p detect.Prior) detect.Detector { return detect.Inheritance{Prior: p} }},
+	{"credential", true, func(p detect.Prior) detect.Detector { return detect.CredentialMisuse{Prior: p} }},
+	{"supply_chain", true, func(p detect.Prior) detect.Detector { return detect.SupplyChain{Prior: p} }},
+	{"telemetry", true, func(p detect.Prior) detect.Detector { return detect.Telemetry{Prior: p} }},
 }
 
 // Detection reads a file of detection rules; an empty name stands for the shipped ones.

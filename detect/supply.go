@@ -1,0 +1,125 @@
+package detect
+
+import (
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// SupplyChain finds an agent that runs a model, a build or a server which it never
+// ran and which no deployment brought.
+type SupplyChain struct{ Prior Prior }
+
+// About implements [Detector].
+func (d SupplyChain) About() About {
+	return About{Slot: 10, Name: "supply_chain", Threat: Supply, Severity: High,
+		ASI: []string{"ASI04"}, ATLAS: []string{"AML.T0010"}}
+}
+
+func (d SupplyChain) prior() Prior { return d.Prior }
+
+// Judge implements [Detector]. It asks of every event that names a model, a build or
+// the server of a tool. What a config.change names, or what comes within two hours of
+// one, is deployed. The first of its kind says nothing: the shipper has begun to tell.
+// A build is asked about only where this agent's builds have come by config.change.
+func (d SupplyChain) Judge(v View) Test {
+	if !v.Profile.mature() {
+		return Test{}
+	}
+	return v.Profile.habit(parts).test(part(v), d.Prior, v.Profile.days)
+}
+
+// The kinds of part, in the lowest two bits of what is remembered of one.
+const (
+	model = iota + 1
+	server
+	build
+)
+
+// partOf is what is remembered of a part: 14 bits of its name's hash and its kind.
+func partOf(kind int, name string) uint64 {
+	return uint64(mark(xxhash.Sum64String(name))&^3) | uint64(kind)
+}
+
+func part(v View) occasion {
+	var o occasion
+	fresh, h := false, v.Profile.habit(parts)
+	for kind, name := range partsOf(v.Event) {
+		if name == "" {
+			continue
+		}
+		o.trial = true
+		switch item := partOf(kind, name); {
+		case h.knows(item):
+			if !fresh {
+				o.item = item // the rarest of those known, to stay so
+			}
+		case v.strange(kind):
+			o.item, o.odd = item, true
+			return o
+		case !fresh:
+			o.item, fresh = item, true
+		}
+	}
+	return o
+}
+
+// partsOf names the parts that an event shows at work, by kind.
+func partsOf(ev *event.Event) [build + 1]string {
+	names := [build + 1]string{model: ev.Model, build: ev.Version}
+	if ev.Name == event.ToolCall || ev.Name == event.ToolDefinition {
+		names[server] = ev.Server
+	}
+	return names
+}
+
+// strange reports whether nothing explains a part of a kind that is new.
+func (v View) strange(kind int) bool {
+	p := v.Profile
+	if v.Event.Name == event.ConfigChange || p.deploying(v.Event.Time) || kind == build && !p.announces {
+		return false
+	}
+	return p.partsKnown(kind) > 0
+}
+
+// partsKnown is how many parts of a kind are remembered.
+func (p *Profile) partsKnown(kind int) (n int) {
+	for _, have := range p.habit(parts).items {
+		if int(have&3) == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// deploy notes a change of configuration.
+func (p *Profile) deploy(ev *event.Event) {
+	p.deployed = max(p.deployed, hourOf(ev.Time))
+	p.announces = p.announces || ev.Version != ""
+}
+
+// deploying reports whether a deployment explains what is new at a time: in the hour
+// of it and the next.
+func (p *Profile) deploying(at event.Timestamp) bool {
+	h := hourOf(at)
+	return p.deployed != 0 && h >= p.deployed && h <= p.deployed+1
+}
+
+// Explain implements [Detector].
+func (d SupplyChain) Explain(v View) Claim {
+	ev, p, h := v.Event, v.Profile, v.Profile.habit(parts)
+	var what, name string
+	known := 0
+	for kind, n := range partsOf(ev) {
+		if n != "" && name == "" && !h.knows(partOf(kind, n)) && v.strange(kind) {
+			what, name, known = [...]string{model: "model", server: "server", build: "build"}[kind], n, p.partsKnown(kind)
+		}
+	}
+	return Claim{
+		Reason:   fmt.Sprintf("%s runs %s %s, which no deployment brought", ev.Agent, what, name),
+		Observed: fmt.Sprintf("%s %s%s at %s, never seen with this agent, no config.change before it", what, name, by(ev), ev.Name),
+		Baseline: fmt.Sprintf("in %d events with a model, server or build since %s: %.1f new ones without deployment; %d of this kind known", h.trials, p.first.Time().Format("2006-01-02"), h.surprises, known),
+	}
+}
