@@ -58,6 +58,9 @@ bench-recovery: ## how long a takeover, a rebalance and catching up take
 chaos: build engine ## kill, freeze and cut off the pipeline under load: make chaos ROUNDS=20 SEED=1 KAFKA=embedded|real
 	@$(GO) run ./cmd/internal/chaos/play -binary bin/stakeout -rounds $(ROUNDS) -seed $(SEED) -kafka $(KAFKA)
 
+flood: ## ten thousand findings at once: all looked at, few incidents, pages within their budget
+	STAKEOUT_FLOOD=10000 $(GO) test ./triage -run TestFlood -v | grep -E 'findings in|^(ok|---|FAIL)'
+
 golden: ## rewrite the findings of the stories
 	$(GO) test ./detect -run TestStories -update
 	$(GO) test ./cmd/internal/chaos -run TestDeterminism -update
