@@ -162,7 +162,11 @@ func (c Config) password(a address) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("password_file: %w", err)
 	}
-	return strings.TrimSpace(string(b)), nil
+	password := strings.TrimSpace(string(b))
+	if password == "" {
+		return "", fmt.Errorf("password_file: %s is empty", c.PasswordFile)
+	}
+	return password, nil
 }
 
 // A Secret is a string that shows itself to nobody: printed, logged or encoded

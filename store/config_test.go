@@ -74,6 +74,12 @@ func TestPasswordFile(t *testing.T) {
 	if _, err := c.password(address{}); err == nil || !strings.Contains(err.Error(), "password_file: ") {
 		t.Errorf("without the file: %v", err)
 	}
+	if err := os.WriteFile(c.PasswordFile, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.password(address{}); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("with an empty file: %v", err)
+	}
 	if err := os.WriteFile(c.PasswordFile, []byte("geheim\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

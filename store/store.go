@@ -75,7 +75,7 @@ func Open(ctx context.Context, cfg Config, reg prometheus.Registerer, log *slog.
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.admin.Close())
 	}
 	if err = s.admin.Ping(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.conn.Close(), s.admin.Close())
+		return nil, errors.Join(fmt.Errorf("open store: %w", cfg.advise(err)), s.conn.Close(), s.admin.Close())
 	}
 	s.metrics = newMetrics(reg, s)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -128,7 +128,7 @@ func (s *Store) Ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), pingTime)
 	defer cancel()
 	if err := s.conn.Ping(ctx); err != nil {
-		return fmt.Errorf("ping ClickHouse: %w", err)
+		return fmt.Errorf("ping: %w", s.cfg.advise(err))
 	}
 	return nil
 }
