@@ -71,4 +71,4 @@ check: ## exactly what CI runs
 clean: ## remove what was built and fetched
 	rm -rf bin store/chdb/node_modules
 
-.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos golden check clean
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos flood golden check clean
