@@ -165,6 +165,9 @@ func (s *Session) code(c *coder) {
 	for i := range s.surprises {
 		c.f32(&s.surprises[i])
 	}
+	for i := range s.read {
+		c.u32(&s.read[i])
+	}
 	s.numbers.code(c)
 	c.u32(&s.delegated)
 	c.u16(&s.scopes)

@@ -28,6 +28,7 @@ type Engine struct {
 	stats     Stats
 	peers     *Peers  // nil: every agent is held against its own past alone
 	none      Session // of an event without one
+	facts     []Fact  // of the event observed last
 	census    *Census // nil: none is taken
 
 	limit int      // of agents
@@ -48,6 +49,7 @@ type agent struct {
 	stored  bool // Changed has yielded it, or Restore made it
 	gone    bool // forgotten
 	profile Profile
+	telling telling
 }
 
 // Stats count what an engine did since it was made.
@@ -56,6 +58,8 @@ type Stats struct {
 	Repeated  uint64 // events left out because they had been judged before
 	Findings  uint64
 	Forgotten uint64 // agents, to make room for others
+	Told      uint64 // facts
+	Held      uint64 // facts held back, because the agent told too many in an hour
 }
 
 // New returns an engine without profiles.
@@ -113,19 +117,21 @@ func (e *Engine) Agents() int { return len(e.agents) }
 // An event that its agent's profile has taken in already is left out. The
 // strings of ev are not kept.
 func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Finding {
-	p := e.admit(ev, offset, src)
-	if p == nil {
+	e.facts = e.facts[:0]
+	a := e.admit(ev, offset, src)
+	if a == nil {
 		return nil
 	}
 	e.stats.Judged++
-	found := e.judge(ev, p)
+	found := e.judge(ev, &a.profile)
+	e.tell(a, ev)
 	e.stats.Findings += uint64(len(found))
 	return found
 }
 
 // admit notes that the profile of an event's agent takes the event in, and
-// returns the profile: nil if it took it in before.
-func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *Profile {
+// returns the agent: nil if it took it in before.
+func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 	a := e.agents[ev.Agent]
 	if a == nil {
 		if e.limit > 0 {
@@ -150,7 +156,7 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *Profile
 		return nil
 	}
 	p.seen.take(ev, src)
-	return p
+	return a
 }
 
 func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {

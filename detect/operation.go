@@ -24,10 +24,12 @@ func Operations() []Operation { return []Operation{Reset, Reanchor, Confirm} }
 // person's decision about the baseline of its agent. An operation that the
 // profile has taken in already is left out.
 func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.Source) error {
-	p := e.admit(ev, offset, src)
-	if p == nil {
+	e.facts = e.facts[:0]
+	a := e.admit(ev, offset, src)
+	if a == nil {
 		return nil
 	}
+	p := &a.profile
 	switch op {
 	case Reset:
 		*p = Profile{seen: p.seen, role: p.role, tenant: p.tenant, issuer: p.issuer, subject: p.subject,

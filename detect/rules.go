@@ -3,6 +3,7 @@ package detect
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Rules are what the operator decides: the budget of false findings, and how
@@ -11,12 +12,33 @@ type Rules struct {
 	Version   string  // names these rules in every finding made under them
 	Budget    float64 // tolerable false findings per agent-day, over all detectors
 	Detectors []Enabled
+	Joint     []Joint // detectors that judge what several agents share: package entity
 }
 
 // Enabled is a detector with its part of the budget.
 type Enabled struct {
 	Detector
 	Share float64 // of the budget, 0 to 1
+}
+
+// A Joint detector judges facts about what several agents share, instead of the
+// events of one.
+type Joint struct {
+	Name  string
+	Share float64 // of the budget, 0 to 1
+	Prior Prior   // of surprises, in agent-days
+}
+
+// The joint detectors.
+const (
+	ToolDefinitionDetector   = "tool_definition"
+	SharedCredentialDetector = "shared_credential"
+	RecordDetector           = "record"
+)
+
+// JointDetectors lists them.
+func JointDetectors() []string {
+	return []string{ToolDefinitionDetector, SharedCredentialDetector, RecordDetector}
 }
 
 // DefaultRules returns the rules that hold where an operator has written none.
@@ -36,6 +58,10 @@ func DefaultRules() Rules {
 		{CredentialMisuse{Prior{A: .02, B: 70}}, .03},
 		{SupplyChain{Prior{A: .02, B: 70}}, .03},
 		{Telemetry{Prior{A: .02, B: 70}}, .03},
+	}, Joint: []Joint{
+		{ToolDefinitionDetector, .03, Prior{A: .02, B: 70}},
+		{SharedCredentialDetector, .03, Prior{A: .02, B: 70}},
+		{RecordDetector, .02, Prior{A: .012, B: 70}},
 	}}
 }
 
@@ -65,6 +91,22 @@ func (r Rules) Validate() error {
 		sum += d.Share
 		if p, ok := d.Detector.(interface{ prior() Prior }); ok && !p.prior().proper() {
 			bad("detectors.%s.prior: is %v surprises in %v days, want more than 0 of both", name, p.prior().A, p.prior().B)
+		}
+	}
+	for _, d := range r.Joint {
+		if seen[d.Name] {
+			bad("detectors.%s: stands twice", d.Name)
+		}
+		seen[d.Name] = true
+		if !slices.Contains(JointDetectors(), d.Name) {
+			bad("detectors.%s: is no detector of what is shared, want one of %v", d.Name, JointDetectors())
+		}
+		if !(d.Share > 0 && d.Share <= 1) {
+			bad("detectors.%s.share: is %v, want more than 0 and at most 1", d.Name, d.Share)
+		}
+		sum += d.Share
+		if !d.Prior.proper() {
+			bad("detectors.%s.prior: is %v surprises in %v days, want more than 0 of both", d.Name, d.Prior.A, d.Prior.B)
 		}
 	}
 	if sum > 1+1e-9 {

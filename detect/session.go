@@ -18,6 +18,7 @@ type Session struct {
 	recalled   Brief      // event that read a poisoned memory record
 	poison     uint32     // fingerprint of that record
 	surprises  [3]float32 // the largest to the agent's peers, in nats
+	read       [2]uint32  // fingerprints of the memory records read last
 
 	numbers    numbers
 	delegated  uint32 // scopes of its credential that were handed on, a bit each, by their place
@@ -119,6 +120,9 @@ func (p *Profile) track(ev *event.Event) {
 	case event.MemoryWrite:
 		p.wrote(ev, s)
 	case event.MemoryRead:
+		if fp := fingerprint(hash(ev.Store, ev.Record)); ev.Record != "" && fp != s.read[0] {
+			s.read = [2]uint32{fp, s.read[0]}
+		}
 		if s.poison == 0 && p.readsPoison(ev, s) {
 			s.poison = fingerprint(hash(ev.Store, ev.Record))
 			s.recalled.set(ev.ID)

@@ -9,6 +9,7 @@ const (
 
 	UnscopedInheritance  = "unscoped-inheritance"
 	CredentialEscalation = "credential-escalation"
+	ToolPoisoning        = "tool-poisoning"
 	Supply               = "supply-chain"
 	TelemetryTampering   = "telemetry-tampering"
 )

@@ -78,6 +78,15 @@ func parseDetection(file string, data []byte) (detect.Rules, error) {
 		}
 		rules.Detectors = append(rules.Detectors, detect.Enabled{Detector: make.make(prior), Share: conf.Share})
 	}
+	for _, name := range detect.JointDetectors() {
+		known[name] = true
+		switch conf, ok := d.Detectors[name]; {
+		case ok && conf.Prior == nil:
+			errs = append(errs, fmt.Errorf("detectors.%s.prior: is missing, want {surprises: ..., days: ...}", name))
+		case ok:
+			rules.Joint = append(rules.Joint, detect.Joint{Name: name, Share: conf.Share, Prior: *conf.Prior})
+		}
+	}
 	var unknown []string
 	for name := range d.Detectors {
 		if !known[name] {
@@ -99,5 +108,6 @@ func names() string {
 	for _, d := range detectors {
 		all = append(all, d.name)
 	}
+	all = append(all, detect.JointDetectors()...)
 	return strings.Join(all, ", ")
 }

@@ -1,0 +1,150 @@
+// Package entity judges what several agents share: credentials, tools and the
+// servers behind them, memory records, destinations and principals.
+//
+// It lives on facts, which the engines of single agents tell. Facts about one entity
+// come to one [Engine], those of several agents in any order and each perhaps
+// more than once. So a claim is about the later of two facts by the time of
+// their events, whichever came first, and its id does not depend on their order.
+// The package does no I/O, starts no goroutine, reads no clock and logs nothing:
+// the same facts in the same order give the same findings.
+package entity
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stakeout-project/stakeout/detect"
+)
+
+// An Engine judges the facts of one partition. It is not for concurrent use.
+type Engine struct {
+	rules      detect.Rules
+	partitions float64 // of the facts; this engine sees one of them
+	joint      map[string]joint
+	things     map[string]*thing
+	groups     map[string]*group
+	limit      int // of entities
+	stats      Stats
+}
+
+// joint is a detector in force.
+type joint struct {
+	prior detect.Prior
+	share float64 // false findings per agent-day
+}
+
+// Stats count what an engine did since it was made.
+type Stats struct {
+	Facts     uint64
+	Findings  uint64
+	Forgotten uint64 // entities, to make room for others
+}
+
+// maxEntities is how many entities an engine holds unless told otherwise.
+const maxEntities = 250_000
+
+// New returns an engine that knows no entity and sees the facts of one of so many partitions.
+func New(r detect.Rules, partitions int) *Engine {
+	e := &Engine{rules: r, partitions: float64(max(partitions, 1)), joint: map[string]joint{},
+		things: map[string]*thing{}, groups: map[string]*group{}, limit: maxEntities}
+	for _, j := range r.Joint {
+		e.joint[j.Name] = joint{j.Prior, j.Share * r.Budget}
+	}
+	return e
+}
+
+// SetLimit bounds how many entities the engine holds. Beyond it, those that were
+// met longest ago are forgotten.
+func (e *Engine) SetLimit(entities int) { e.limit = entities }
+
+// Stats returns the counts so far.
+func (e *Engine) Stats() Stats { return e.stats }
+
+// Entities is how many entities the engine knows.
+func (e *Engine) Entities() int { return len(e.things) }
+
+// Observe takes a fact in and returns what follows from it. The strings of f are
+// not kept.
+func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
+	e.stats.Facts++
+	f = keep(f)
+	g := e.group(f)
+	g.see(f)
+	var found []detect.Finding
+	switch f.Kind {
+	case detect.CredentialFact:
+		found = e.credential(f, g)
+	case detect.ServerFact:
+		found = e.definition(f, g)
+	case detect.ToolFact:
+		found = e.offer(f, g)
+	case detect.RecordFact:
+		found = e.record(f, g)
+	case detect.DestinationFact, detect.PrincipalFact:
+		e.thing(f, g, f.Key())
+	}
+	e.stats.Findings += uint64(len(found))
+	return found
+}
+
+// keep returns a fact of its own memory.
+func keep(f *detect.Fact) *detect.Fact {
+	k := *f
+	for _, s := range []*string{&k.Entity, &k.Tenant, &k.Event, &k.Agent, &k.Role, &k.Session, &k.User, &k.Parent, &k.Credential.ID,
+		&k.Credential.Issuer, &k.Credential.Subject, &k.Delegate, &k.Server, &k.Tool, &k.Hash, (*string)(&k.Effect), &k.Store, &k.Record} {
+		*s = strings.Clone(*s)
+	}
+	k.Chain = slices.Clone(f.Chain)
+	for i := range k.Chain {
+		k.Chain[i] = strings.Clone(k.Chain[i])
+	}
+	return &k
+}
+
+// earlier is the order of facts: by the time of their events.
+func earlier(a, b *detect.Fact) int {
+	return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Event, b.Event))
+}
+
+// days is how long before b a was; never negative.
+func days(a, b *detect.Fact) float64 { return max(b.Time.Sub(a.Time).Hours()/24, 0) }
+
+// known is how long a thing must have been known before another form of it is a change.
+const known = 24 * time.Hour
+
+// A claim is a finding before it has what all findings have.
+type claim struct {
+	detector string
+	threat   string
+	severity detect.Severity
+	asi      []string
+	atlas    []string
+	about    []string // with the detector, what the finding's id is made from
+	on       *detect.Fact
+	rate     float64 // of such surprises, per agent-day
+	entities []detect.Entity
+	evidence []*detect.Fact // the earlier ones, oldest first
+	reason   string
+	observed string
+	baseline string
+}
+
+func (e *Engine) finding(c claim) detect.Finding {
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{c.detector, c.on.Tenant}, c.about...), "\x00")))
+	evidence := make([]string, 0, len(c.evidence)+1)
+	for _, f := range append(c.evidence, c.on) {
+		evidence = append(evidence, f.Event)
+	}
+	f := c.on
+	return detect.Finding{
+		ID: hex.EncodeToString(sum[:16]), Detector: c.detector, Threat: c.threat, Severity: c.severity, Time: f.Time,
+		Agent: f.Agent, Role: f.Role, Tenant: f.Tenant, Session: f.Session, User: f.User, Parent: f.Parent, Credential: f.Credential,
+		Reason: c.reason, Observed: c.observed, Baseline: c.baseline, PValue: -math.Expm1(-c.rate), Level: e.joint[c.detector].share,
+		Event: f.Event, Evidence: slices.Compact(evidence), Entities: c.entities, ASI: c.asi, ATLAS: c.atlas, Rules: e.rules.Version,
+	}
+}

@@ -1,0 +1,116 @@
+package entity
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// A group is what is known of all things of a kind in a tenant: for how many
+// agent-days they have been watched, and how often they surprise.
+//
+// Surprises are taken for Poisson processes, one for each unit that has habits
+// (an issuer of credentials, a server, a tool, a store), whose rate per agent-day has
+// a Gamma prior. A unit is on watch only while its expected rate is at most its
+// part of the detector's share of the budget; each unit has the same part. So the expected
+// false findings of all units together stay within the share, as far as the
+// rates are right, and a unit that surprises often silences itself alone.
+type group struct {
+	agents [sketchWords]uint64 // a linear counting sketch
+	first  event.Timestamp
+	things int // ever met
+	units  map[string]*unit
+}
+
+// A unit has habits of its own.
+type unit struct {
+	surprises float64
+	last      event.Timestamp
+	fanouts   [maxCrowd + 1]int // records of a store, by the agents that read them within a day
+	records   int
+}
+
+const (
+	sketchWords = 64
+	maxUnits    = 10_000 // in a group; habits of more are not followed
+)
+
+// memory is how long surprises are remembered, in days: after this time a third is left.
+const memory = 130
+
+func (e *Engine) group(f *detect.Fact) *group {
+	key := string(f.Kind) + "\x00" + f.Tenant
+	g := e.groups[key]
+	if g == nil {
+		g = &group{first: f.Time, units: map[string]*unit{}}
+		e.groups[key] = g
+	}
+	return g
+}
+
+// see notes that an agent of the group was there.
+func (g *group) see(f *detect.Fact) {
+	h := xxhash.Sum64String(f.Agent)
+	g.agents[h/64%sketchWords] |= 1 << (h % 64)
+	g.first = min(g.first, f.Time)
+}
+
+// exposure is for how many agent-days the group was watched before f.
+func (g *group) exposure(f *detect.Fact) float64 {
+	set := 0
+	for _, w := range g.agents {
+		set += bits.OnesCount64(w)
+	}
+	const m = 64 * sketchWords
+	agents := -m * math.Log(1-float64(min(set, m-1))/m)
+	return agents * min(max(f.Time.Sub(g.first).Hours()/24, 0), memory)
+}
+
+// unit returns what is known of a unit, nil if it is one too many.
+func (g *group) unit(name string) *unit {
+	u := g.units[name]
+	if u == nil && len(g.units) < maxUnits {
+		u = &unit{}
+		g.units[name] = u
+	}
+	return u
+}
+
+// How much a surprise counts: in full, or for a tenth where it was reported, as
+// long as nobody has said what it was.
+const benignOdds = 0.1
+
+// rate is how many surprises of a unit are expected per agent-day, times the units
+// there are: to be held against the share of all of them. What a surprise counts that
+// this partition saw counts for all partitions, because units of credentials and
+// records are spread over them.
+func (e *Engine) rate(j joint, g *group, u *unit, f *detect.Fact) float64 {
+	units := float64(len(g.units)) * e.partitions
+	return (units*u.faded(f) + j.prior.A) / (g.exposure(f) + j.prior.B)
+}
+
+// faded is what is left of a unit's surprises at the time of f.
+func (u *unit) faded(f *detect.Fact) float64 {
+	return u.surprises * math.Exp(-max(f.Time.Sub(u.last).Hours()/24, 0)/memory)
+}
+
+// surprise decides whether a surprise of a unit becomes a finding, and lets its
+// habits learn it. What the unit is not to be judged for yet is learned in full.
+func (e *Engine) surprise(detector string, g *group, u *unit, f *detect.Fact, judge bool) (rate float64, found bool) {
+	j, on := e.joint[detector]
+	if u == nil || !on {
+		return 0, false
+	}
+	rate = e.rate(j, g, u, f)
+	found = judge && rate <= j.share
+	count := 1.0
+	if found {
+		count = benignOdds
+	}
+	u.surprises, u.last = u.faded(f)+count, max(u.last, f.Time)
+	return rate, found
+}

@@ -1,0 +1,63 @@
+package entity
+
+import (
+	"fmt"
+
+	"github.com/stakeout-project/stakeout/detect"
+)
+
+// record follows a memory record from who writes it to who acts on it.
+func (e *Engine) record(f *detect.Fact, g *group) []detect.Finding {
+	t := e.thing(f, g, f.Key())
+	if f.Store != "" {
+		t.store = f.Store
+	}
+	switch f.Deed {
+	case detect.Wrote:
+		meet(&t.forms, f.Event, f)
+	case detect.Acted:
+		meet(&t.acts, f.Agent+"\x00"+f.Session, f)
+	case detect.Read:
+		return e.gather(t, f, g)
+	}
+	var found []detect.Finding
+	for _, x := range t.acts {
+		if c, ok := e.acted(t, x, g); ok {
+			found = append(found, e.finding(c))
+		}
+	}
+	return found
+}
+
+// acted finds an effectful call on the word of a memory record whose content came
+// from outside and which another agent wrote, however long ago: what was written
+// last before the call counts. Where a store's records from outside are
+// often acted on by others, it is no surprise. It says nothing where
+// records have no ids, and of calls whose arguments are known to come from elsewhere.
+func (e *Engine) acted(t *thing, x *form, g *group) (c claim, ok bool) {
+	own := x.first
+	var written *detect.Fact
+	for _, w := range t.forms {
+		if earlier(w.first, own) < 0 {
+			written = w.first
+		}
+	}
+	if x.judged || written == nil || !written.Untrusted || written.Agent == own.Agent {
+		return claim{}, false
+	}
+	x.judged = true
+	rate, ok := e.surprise(detect.RecordDetector, g, g.unit(t.store), own, own.Known)
+	if !ok {
+		return claim{}, false
+	}
+	name := written.Store + "/" + written.Record
+	return claim{
+		detector: detect.RecordDetector, threat: detect.MemoryPoisoning, severity: detect.High,
+		asi: []string{"ASI06"}, atlas: []string{"AML.T0080.000"},
+		about: []string{"acted", own.Entity, own.Agent}, on: own, rate: rate, evidence: []*detect.Fact{written},
+		entities: []detect.Entity{{Kind: detect.MemoryEntity, Name: name}},
+		reason:   fmt.Sprintf("%s called %s on the word of a memory record that %s wrote from untrusted content", own.Agent, own.Tool, written.Agent),
+		observed: fmt.Sprintf("record %s, written by %s at %s, acted on by %s at %s with effect %s", name, written.Agent, written.Time, own.Agent, own.Time, own.Effect),
+		baseline: fmt.Sprintf("of records from outside in %s: %.1f acted on by others expected in 1,000 agent-days, %.0f seen", t.store, 1000*rate, g.exposure(own)),
+	}, true
+}

@@ -1,0 +1,84 @@
+package entity
+
+import (
+	"fmt"
+
+	"github.com/stakeout-project/stakeout/detect"
+)
+
+// definition finds a tool whose definition changes under its name, at a server
+// that has been known with another one for a day: a rug pull. It is found once,
+// on the agent that met it first. An agent that was just deployed explains the change, and a
+// server that changes its definitions often is expected to. It says nothing where
+// server or hash are missing.
+func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
+	t := e.thing(f, g, f.Key()+"\x00"+f.Tool)
+	u := g.unit(f.Entity)
+	var found []detect.Finding
+	for _, x := range meet(&t.forms, f.Hash, f) {
+		was, own := before(t.forms, x), x.first
+		last := was[len(was)-1].first
+		if own.Time.Sub(was[0].first.Time) < known {
+			continue
+		}
+		x.judged = true
+		if own.Deployed {
+			continue
+		}
+		rate, ok := e.surprise(detect.ToolDefinitionDetector, g, u, own, true)
+		if !ok {
+			continue
+		}
+		found = append(found, e.finding(claim{
+			detector: detect.ToolDefinitionDetector, threat: detect.ToolPoisoning, severity: detect.High,
+			asi: []string{"ASI02", "ASI04"}, atlas: []string{"AML.T0110", "AML.T0109"},
+			about: []string{own.Entity, own.Tool, own.Hash}, on: own, rate: rate, evidence: []*detect.Fact{last},
+			entities: []detect.Entity{{Kind: detect.ToolEntity, Name: own.Tool}},
+			reason:   fmt.Sprintf("the definition of %s at %s has changed under its name", own.Tool, own.Entity),
+			observed: fmt.Sprintf("definition %s, first met by %s at %s", own.Hash, own.Agent, own.Time),
+			baseline: fmt.Sprintf("%s since %s, as %s met it; %.1f changes of this server expected in 1,000 agent-days, %.0f seen",
+				last.Hash, last.Time, last.Agent, 1000*rate, g.exposure(own)),
+		}))
+	}
+	return found
+}
+
+// offer finds a tool that another server begins to offer to those who have had
+// it from its own for a day: shadowing. Two servers that offered it from the
+// beginning are no surprise, nor is a server that other roles use.
+func (e *Engine) offer(f *detect.Fact, g *group) []detect.Finding {
+	t := e.thing(f, g, f.Key())
+	u := g.unit(f.Entity)
+	var found []detect.Finding
+	for _, x := range meet(&t.forms, f.Server, f) {
+		own := x.first
+		var had *form
+		for _, b := range before(t.forms, x) {
+			if own.Time.Sub(b.first.Time) >= known && b.familiar(own) {
+				had = b
+			}
+		}
+		if had == nil {
+			continue
+		}
+		x.judged = true
+		if own.Deployed {
+			continue
+		}
+		rate, ok := e.surprise(detect.ToolDefinitionDetector, g, u, own, own.Known)
+		if !ok {
+			continue
+		}
+		found = append(found, e.finding(claim{
+			detector: detect.ToolDefinitionDetector, threat: detect.ToolPoisoning, severity: detect.High,
+			asi: []string{"ASI02", "ASI04"}, atlas: []string{"AML.T0110"},
+			about: []string{own.Entity, own.Server}, on: own, rate: rate, evidence: []*detect.Fact{had.first},
+			entities: []detect.Entity{{Kind: detect.ToolEntity, Name: own.Entity}},
+			reason:   fmt.Sprintf("%s, which %s has from %s, came to it from %s", own.Entity, own.Agent, had.name, own.Server),
+			observed: fmt.Sprintf("%s offers %s, first met by %s at %s", own.Server, own.Entity, own.Agent, own.Time),
+			baseline: fmt.Sprintf("from %s since %s; %.1f such changes of this tool expected in 1,000 agent-days, %.0f seen",
+				had.name, had.first.Time, 1000*rate, g.exposure(own)),
+		}))
+	}
+	return found
+}

@@ -1,0 +1,132 @@
+package detect
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// A Fact is what one agent's log says of something that other agents meet, too:
+// that it met it for the first time, or in another form than before.
+//
+// Facts of one agent come in the order of its events. Those of several agents come in
+// any order, and each may come again: who judges facts goes by their times and
+// takes the earliest.
+type Fact struct {
+	Kind   FactKind        `json:"kind"`
+	Entity string          `json:"entity"` // its name among those of its kind and tenant
+	Tenant string          `json:"tenant,omitempty"`
+	Time   event.Timestamp `json:"time"`
+	Event  string          `json:"event"` // id of the event that says so
+	Agent  string          `json:"agent"`
+
+	Role       string     `json:"role,omitempty"`
+	Session    string     `json:"session,omitempty"`
+	User       string     `json:"user,omitempty"`
+	Parent     string     `json:"parent,omitempty"`
+	Chain      []string   `json:"chain,omitempty"`
+	Credential Credential `json:"credential,omitzero"` // that the session acts with
+	Known      bool       `json:"known,omitempty"`     // the agent is no longer learning
+	Deployed   bool       `json:"deployed,omitempty"`  // the agent's configuration has just changed
+
+	Delegate  string       `json:"delegate,omitempty"`  // of a credential: to whom the agent hands it on
+	Server    string       `json:"server,omitempty"`    // of a tool
+	Tool      string       `json:"tool,omitempty"`      // of a server; of a record, that acted on it
+	Hash      string       `json:"hash,omitempty"`      // of the tool's definition
+	Effect    event.Effect `json:"effect,omitempty"`    // of the call
+	Deed      Deed         `json:"deed,omitempty"`      // to a record
+	Store     string       `json:"store,omitempty"`     // of a record, where the event names it
+	Record    string       `json:"record,omitempty"`    // likewise
+	Untrusted bool         `json:"untrusted,omitempty"` // of a record that was written: its content came from outside
+}
+
+// FactKind says what a fact is about.
+type FactKind string
+
+// The kinds of fact.
+const (
+	CredentialFact  FactKind = "credential"
+	ToolFact        FactKind = "tool"   // which servers offer a tool
+	ServerFact      FactKind = "server" // how a server defines its tools
+	RecordFact      FactKind = "record" // of memory; the entity is a fingerprint of store and record
+	DestinationFact FactKind = "destination"
+	PrincipalFact   FactKind = "principal"
+)
+
+// FactKinds lists them.
+func FactKinds() []FactKind {
+	return []FactKind{CredentialFact, ToolFact, ServerFact, RecordFact, DestinationFact, PrincipalFact}
+}
+
+// A Deed is what was done with a memory record.
+type Deed string
+
+// The deeds.
+const (
+	Wrote Deed = "wrote"
+	Read  Deed = "read"
+	Acted Deed = "acted" // an effectful call in a session that had read it, with an argument from memory
+)
+
+// Key is what facts about the same entity have in common, and no others.
+func (f *Fact) Key() string { return string(f.Kind) + "\x00" + f.Tenant + "\x00" + f.Entity }
+
+// Encode returns f as JSON.
+func (f *Fact) Encode() ([]byte, error) {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("encode fact of %s: %w", f.Event, err)
+	}
+	return b, nil
+}
+
+// ParseFact reads what [Fact.Encode] wrote. What is no fact is refused.
+func ParseFact(b []byte) (Fact, error) {
+	var f Fact
+	if err := json.Unmarshal(b, &f); err != nil {
+		return Fact{}, fmt.Errorf("fact: %w", err)
+	}
+	if err := f.validate(); err != nil {
+		return Fact{}, fmt.Errorf("fact: %w", err)
+	}
+	return f, nil
+}
+
+func (f *Fact) validate() error {
+	known := false
+	for _, k := range FactKinds() {
+		known = known || k == f.Kind
+	}
+	switch {
+	case !known:
+		return fmt.Errorf("kind: is %.20q, want one of %v", f.Kind, FactKinds())
+	case f.Entity == "" || len(f.Entity) > entityCap:
+		return fmt.Errorf("entity: has %d bytes, want 1 to %d", len(f.Entity), entityCap)
+	case f.Agent == "":
+		return errors.New("agent: is missing")
+	case f.Event == "":
+		return errors.New("event: is missing")
+	case f.Time <= 0:
+		return errors.New("time: is missing")
+	case f.Kind == RecordFact && f.Deed != Wrote && f.Deed != Read && f.Deed != Acted:
+		return fmt.Errorf("deed: is %.20q, want %s, %s or %s", f.Deed, Wrote, Read, Acted)
+	}
+	return nil
+}
+
+// entityCap is how long the name of an entity may be in a fact.
+const entityCap = 128
+
+// entityName is a name as a fact has it: a long one keeps its beginning and, after a
+// tilde, a hash of the whole.
+func entityName(s string) string {
+	if len(s) <= entityCap {
+		return s
+	}
+	return fmt.Sprintf("%s~%016x", s[:entityCap-17], hash(s))
+}
+
+// recordEntity names a record by its fingerprint, which is what a session remembers of it.
+func recordEntity(fp uint32) string { return fmt.Sprintf("%08x", fp) }
