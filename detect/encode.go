@@ -82,6 +82,7 @@ func (p *Profile) code(c *coder) {
 		p.poisons[i].code(c)
 	}
 	c.u8(&p.nextPoison, poisonSlots)
+	p.volumes.code(c)
 	c.flag(&p.announces)
 	c.u32(&p.deployed)
 }
@@ -165,6 +166,7 @@ func (s *Session) code(c *coder) {
 	for i := range s.surprises {
 		c.f32(&s.surprises[i])
 	}
+	c.u32(&s.worded)
 	for i := range s.read {
 		c.u32(&s.read[i])
 	}

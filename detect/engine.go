@@ -79,7 +79,7 @@ func (e *Engine) Count(c *Census) { e.census = c }
 
 // Evidence says in nats how far the session of an event, not yet observed, is then
 // from how things come about among the peers of its agent: the largest surprise in
-// it and half of the next two. It is 0 where peers are not in force.
+// it and a quarter of the next. It is 0 where peers are not in force.
 func (e *Engine) Evidence(ev *event.Event) float64 {
 	a := e.agents[ev.Agent]
 	if a == nil {
@@ -101,8 +101,7 @@ func (e *Engine) view(ev *event.Event, p *Profile) View {
 	v.Peers = e.peers.of(v)
 	if g := cmp.Or(v.Peers, e.census.of(v)); g != nil {
 		v.Surprise = g.surprise(v)
-		top := v.Session.with(v.Surprise)
-		v.Evidence = float64(top[0]) + float64(top[1]+top[2])/2
+		v.Evidence = v.Session.against(v.Surprise)
 	}
 	return v
 }
@@ -220,6 +219,9 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
 		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level,
 		Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.version(),
+	}
+	for _, entity := range c.Entities {
+		f.Entities = append(f.Entities, Entity{entity.Kind, strings.Clone(entity.Name)})
 	}
 	p := v.Profile
 	if f.Credential.ID == "" {

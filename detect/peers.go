@@ -4,35 +4,40 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sort"
-	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// Peers is what is normal for agents of one role and tenant: how their effectful
-// calls come about. It is learned from a clean stretch of the log by a [Census],
-// and never changes afterwards, so it is the same for every partition and every
-// replay. It is safe for concurrent use.
+// Peers is what is normal for agents of one role and tenant: how their calls that
+// reach out come about. It is learned from a clean stretch of the log by a
+// [Census], and never changes afterwards, so it is the same for every partition
+// and every replay. It is safe for concurrent use.
 type Peers struct {
 	Version string            `json:"version"` // names it in the findings made under it
-	Groups  map[string]*Group `json:"groups"`  // by role and tenant; see nameOf
+	Format  int               `json:"format"`  // of what is counted; see peersFormat
+	Groups  map[string]*Group `json:"groups"`  // by role and tenant; see appendName
 }
+
+// peersFormat changes with what a group counts: evidence from other counts has
+// another scale, and the bar would not fit it.
+const peersFormat = 2
 
 // A Group is one peer group's part of [Peers].
 type Group struct {
 	Sessions float64             `json:"sessions"`
-	Calls    float64             `json:"calls"` // effectful ones
-	Told     float64             `json:"told"`  // calls in sessions of which it is known what the user asked for
-	Days     float64             `json:"days"`  // of agents
-	Tools    map[uint64]*Usage   `json:"tools"` // by tool: calls, and those nobody asked for
-	Args     map[uint64]*Usage   `json:"args"`  // by tool and argument: values, and untrusted ones
-	Flows    map[uint64]float64  `json:"flows"` // by origin, source tool, tool and argument
-	Values   map[uint64]struct{} `json:"values"`
-	Bar      float64             `json:"bar"`  // evidence that a call must exceed to be odd
-	Rate     float64             `json:"rate"` // of odd calls per agent-day
+	Calls    float64             `json:"calls"`  // those that reach out
+	Told     float64             `json:"told"`   // calls in sessions of which it is known what the user asked for
+	Days     float64             `json:"days"`   // of agents
+	Tools    map[uint64]float64  `json:"tools"`  // calls by tool
+	Ways     map[uint64]*Ways    `json:"ways"`   // how calls came about: by tool, by effect, and of all
+	Args     map[uint64]float64  `json:"args"`   // values by tool and argument
+	Flows    map[uint64]float64  `json:"flows"`  // by origin, source tool, tool and argument
+	Values   map[uint64]struct{} `json:"values"` // by tool and argument
+	Fresh    map[uint64]*Usage   `json:"fresh"`  // values not in the user's words, and new ones: by tool, argument and origin, and by effect and origin
+	Bar      float64             `json:"bar"`    // evidence that a session must exceed to be odd
+	Rate     float64             `json:"rate"`   // of odd sessions per agent-day
 
-	seen []float64 // evidence at the calls of the census, each before it was learned
+	seen *exams // what the census has judged; see Peers of Census
 }
 
 // Usage counts a thing and how often it was of a special kind.
@@ -41,11 +46,25 @@ type Usage struct {
 	Special float64 `json:"special"`
 }
 
+// Ways counts calls by how they came about; see [Group.way].
+type Ways [1 << 4]float64
+
+// The bits of a way.
+const (
+	wayUnasked   = 1 << iota // nobody asked for the effect
+	wayWorded                // an argument is in the user's own words
+	wayUntrusted             // an argument comes from untrusted content
+	wayFresh                 // with a value new to the group
+)
+
 // Validate reports what makes p no peers.
 func (p *Peers) Validate() error {
 	var errs []error
 	if p.Version == "" {
 		errs = append(errs, errors.New("version: is missing, want a name that findings can quote"))
+	}
+	if p.Format != peersFormat {
+		errs = append(errs, fmt.Errorf("format: is %d, this build reads %d; learn the peers anew", p.Format, peersFormat))
 	}
 	for name, g := range p.Groups {
 		if g == nil || !(g.Rate > 0 && g.Rate <= 100) || !(g.Bar >= 0) || !(g.Calls >= 0) || !(g.Sessions >= 0) {
@@ -60,11 +79,13 @@ func (p *Peers) of(v View) *Group {
 	if p == nil {
 		return nil
 	}
-	return p.Groups[nameOf(v)]
+	var room [128]byte
+	return p.Groups[string(appendName(room[:0], v))]
 }
 
-// nameOf names the peer group of the agent that v looks at: its role and tenant.
-func nameOf(v View) string {
+// appendName appends the name of the peer group of the agent that v looks at: its
+// role and tenant.
+func appendName(dst []byte, v View) []byte {
 	role, tenant := v.Event.Role, v.Event.Tenant
 	if role == "" {
 		role = v.Profile.role.String()
@@ -72,56 +93,81 @@ func nameOf(v View) string {
 	if tenant == "" {
 		tenant = v.Profile.tenant.String()
 	}
-	return role + "\x00" + tenant
+	return append(append(append(dst, role...), 0), tenant...)
 }
 
-// surprise says in nats how far an effectful call is from how the group's calls
-// come about; 0 for other events. It is the surprise that nobody asked for the
-// effect, that a value came this way, that it is untrusted, and that this tool is
-// used at all,
+// surprise says in nats how far a call that reaches out is from how the group's
+// calls come about; 0 for other events. It is the surprise of the least likely
+// way that a value took, and of how the call came about as a whole,
 //
-//	(u/2 + u_t/2 + flow + taint/2 + tool/2) (0.5 + g) (1 + n)
+//	(flow + way) (1/2 + g) (1 + n + fresh/4) s
 //
-// with u = -ln((m_t + 1/2)/(S + 1)) and u_t = -ln((m_t + 1/2)/(n_t + 1)) where the
-// effect was not asked for (m_t such calls of n_t of tool t, in S sessions), flow
-// the largest -ln((f + 1/2)/(n_a + 5)) over the arguments, taint the sum of
-// -ln((t_a + 1/2)/(n_a + 1)) over the untrusted ones, tool = -ln((n_t + 1/2)/(N + 1));
-// g is 1 where no argument is in the user's own words, n is 1 where an untrusted
-// value is new to the group. The weights are round numbers, chosen on real traces;
-// the scale does not matter, because the bar is set from the group's own calls.
+// with flow the largest -ln((f + 1/2)/(n_a + 5)) over the arguments, of f values
+// among n_a that came from that origin through that source tool; way = -ln P(way
+// of this tool), backed off to its effect and to all calls; g is 1 where no
+// argument is in the user's own words; n is 1 where an untrusted value is new to the
+// group, and fresh the surprise that a value of this origin is new; s is 3/2 where
+// an untrusted value comes through a tool that the agent did not call in the user's
+// words. The factors are round numbers, chosen on real traces; the scale does not
+// matter, because the bar is set from the group's own sessions.
 func (g *Group) surprise(v View) float64 {
 	ev := v.Event
-	if !effectful(ev) {
+	if !reaches(ev) {
 		return 0
 	}
-	tool := hash(ev.Tool)
-	used := g.Tools[tool].or()
-	sum := info(used.All, g.Calls+1) / 2
-	if g.unasked(v) {
-		sum += (info(used.Special, g.Sessions+1) + info(used.Special, used.All+1)) / 2
-	}
-	flow, grounded, fresh := 0.0, false, false
+	way := g.way(v)
+	flow, fresh, unnamed := 0.0, 0.0, false
 	for _, m := range ev.ArgOrigins {
-		arg := g.Args[hash(ev.Tool, m.Key)].or()
 		source, _ := ev.ArgSources.Lookup(m.Key)
-		flow = math.Max(flow, info(g.Flows[hash(string(m.Value), source, ev.Tool, m.Key)], arg.All+5))
-		switch m.Value {
-		case event.FromUser:
-			grounded = true
-		case event.FromUntrusted:
-			sum += info(arg.Special, arg.All+1) / 2
-			fresh = fresh || g.fresh(ev, m.Key)
+		f := g.Flows[hash(string(m.Value), source, ev.Tool, m.Key)]
+		flow = math.Max(flow, -math.Log((f+0.5)/(g.Args[hash(ev.Tool, m.Key)]+5)))
+		if m.Value != event.FromUser && g.fresh(ev, m.Key) {
+			fresh = math.Max(fresh, -math.Log(g.freshness(ev, m)))
 		}
+		unnamed = unnamed || m.Value == event.FromUntrusted && !v.Session.calledInWords(source)
 	}
-	weight := 0.5
-	if !grounded {
-		weight++
-	}
-	novel := 1.0
-	if fresh {
+	sum := flow - math.Log(g.chance(ev, way))
+	novel := 1 + float64(fresh/4)
+	if way&wayFresh != 0 {
 		novel++
 	}
-	return float64(float64((sum+flow)*weight) * novel)
+	factor := 0.5 * novel
+	if way&wayWorded == 0 {
+		factor = 1.5 * novel
+	}
+	if unnamed {
+		factor *= 1.5
+	}
+	return float64(sum * factor)
+}
+
+// reaches reports whether ev is a call that can change the world, or tell it
+// something: whoever fetches an address tells its server what stands in it.
+func reaches(ev *event.Event) bool {
+	return effectful(ev) || ev.Name == event.ToolCall && ev.Effect == event.Fetch
+}
+
+// effectful reports whether ev is a call that can change the world.
+func effectful(ev *event.Event) bool { return ev.Name == event.ToolCall && ev.Effect.Changes() }
+
+// way says how a call came about.
+func (g *Group) way(v View) int {
+	way := 0
+	if g.unasked(v) {
+		way |= wayUnasked
+	}
+	for _, m := range v.Event.ArgOrigins {
+		switch m.Value {
+		case event.FromUser:
+			way |= wayWorded
+		case event.FromUntrusted:
+			way |= wayUntrusted
+			if g.fresh(v.Event, m.Key) {
+				way |= wayFresh
+			}
+		}
+	}
+	return way
 }
 
 // unasked reports whether nobody asked for the effect of a call. Where a group's
@@ -142,112 +188,58 @@ func (g *Group) fresh(ev *event.Event, arg string) bool {
 	return false
 }
 
-// info is the information in seeing what was seen n times, in nats.
-func info(n, of float64) float64 { return -math.Log((n + 0.5) / of) }
+// backOff is how many calls of a tool weigh as much as what is known of calls of
+// the same effect, and these as what is known of all.
+const backOff = 2
 
-func (u *Usage) or() Usage {
+// chance is how likely a call of this tool comes about in a way.
+func (g *Group) chance(ev *event.Event, way int) float64 {
+	p := g.Ways[allWays].of(way, 1.0/float64(len(Ways{})), float64(len(Ways{}))/2)
+	p = g.Ways[effectKey(ev)].of(way, p, backOff)
+	return g.Ways[hash(ev.Tool)].of(way, p, backOff)
+}
+
+// allWays is the key of the ways of all calls; a hash is never 0.
+const allWays = 0
+
+// of is the share of a way, where prior weighs as much as so many calls.
+func (w *Ways) of(way int, prior, weight float64) float64 {
+	if w == nil {
+		return prior
+	}
+	sum := 0.0
+	for _, n := range w {
+		sum += n
+	}
+	return (w[way] + float64(weight*prior)) / (sum + weight)
+}
+
+// seen is how many calls came about in a way.
+func (w *Ways) seen(way int) float64 {
+	if w == nil {
+		return 0
+	}
+	return w[way]
+}
+
+// freshness is how likely a value of an argument that came from where this one did is new.
+func (g *Group) freshness(ev *event.Event, m event.Member[event.Origin]) float64 {
+	p := g.Fresh[originKey(ev, m.Value)].share(0.5)
+	return g.Fresh[hash(ev.Tool, m.Key, string(m.Value))].share(p)
+}
+
+// share is the share of the special, where prior weighs as much as backOff.
+func (u *Usage) share(prior float64) float64 {
 	if u == nil {
-		return Usage{}
+		return prior
 	}
-	return *u
+	return (u.Special + float64(backOff*prior)) / (u.All + backOff)
 }
 
-// effectful reports whether ev is a call that can change the world.
-func effectful(ev *event.Event) bool { return ev.Name == event.ToolCall && ev.Effect.Changes() }
+// effectKey and originKey are keys of what is known of an effect. Their first
+// part is no tool's name.
+func effectKey(ev *event.Event) uint64 { return hash("\x00effect", string(ev.Effect)) }
 
-// A Census gathers [Peers] from the events that an engine observes. It is for
-// one goroutine.
-type Census struct {
-	groups map[string]*Group
-}
-
-// NewCensus returns an empty census.
-func NewCensus() *Census { return &Census{groups: map[string]*Group{}} }
-
-const (
-	maxGroups = 4096
-	maxItems  = 1 << 18 // of a kind in a group; what comes later stays unknown, and so looks odd
-)
-
-// of returns the group of the agent that v looks at as the census has it so far, nil where it has none.
-func (c *Census) of(v View) *Group {
-	if c == nil {
-		return nil
-	}
-	return c.groups[nameOf(v)]
-}
-
-// observe learns one event; begun says that it is the first of its session.
-func (c *Census) observe(v View, begun bool, passed time.Duration) {
-	ev := v.Event
-	g := c.of(v)
-	if g == nil {
-		if len(c.groups) >= maxGroups {
-			return
-		}
-		g = &Group{Tools: map[uint64]*Usage{}, Args: map[uint64]*Usage{}, Flows: map[uint64]float64{}, Values: map[uint64]struct{}{}}
-		c.groups[nameOf(v)] = g
-	}
-	g.Days += min(passed, 24*time.Hour).Hours() / 24
-	if begun {
-		g.Sessions++
-	}
-	if !effectful(ev) {
-		return
-	}
-	g.seen = append(g.seen, v.Evidence)
-	g.Calls++
-	count(g.Tools, hash(ev.Tool), g.unasked(v))
-	if _, known := v.Session.asked(ev.Effect); known {
-		g.Told++
-	}
-	for _, m := range ev.ArgOrigins {
-		count(g.Args, hash(ev.Tool, m.Key), m.Value == event.FromUntrusted)
-		source, _ := ev.ArgSources.Lookup(m.Key)
-		if flow := hash(string(m.Value), source, ev.Tool, m.Key); g.Flows[flow] > 0 || len(g.Flows) < maxItems {
-			g.Flows[flow]++
-		}
-	}
-	for _, m := range ev.ArgHashes {
-		for _, value := range m.Value {
-			if len(g.Values) < maxItems {
-				g.Values[hash(ev.Tool, m.Key, value)] = struct{}{}
-			}
-		}
-	}
-}
-
-func count(m map[uint64]*Usage, key uint64, special bool) {
-	u := m[key]
-	if u == nil {
-		if len(m) >= maxItems {
-			return
-		}
-		u = &Usage{}
-		m[key] = u
-	}
-	u.All++
-	if special {
-		u.Special++
-	}
-}
-
-// thrift is how much of the rate a detector pays for watching by a group's bar: a
-// little less than all, so that its wealth does not sit at the edge of enough.
-const thrift = 0.95
-
-// Peers closes the census. The bar of each group is where, among the later half of
-// its calls, each judged by those before it, not more than rate per agent-day were
-// beyond: conformal calibration at the unit of the budget.
-func (c *Census) Peers(version string, rate float64) *Peers {
-	for _, g := range c.groups {
-		later := g.seen[len(g.seen)/2:]
-		sort.Float64s(later)
-		allowed := int(rate * g.Days / 2)
-		if len(later) > 0 {
-			g.Bar = later[max(len(later)-1-allowed, 0)]
-		}
-		g.Rate, g.seen = thrift*rate, nil
-	}
-	return &Peers{Version: version, Groups: c.groups}
+func originKey(ev *event.Event, o event.Origin) uint64 {
+	return hash("\x00effect", string(ev.Effect), string(o))
 }

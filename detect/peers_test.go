@@ -3,6 +3,7 @@ package detect
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -132,4 +133,74 @@ func TestEvidence(t *testing.T) {
 	f("source that never feeds the argument", func(ev *event.Event) { ev.ArgSources[0].Value = "read_web" })
 	f("tool that is never used", func(ev *event.Event) { ev.Tool = "post_web" })
 	f("effect nobody asked for", func(ev *event.Event) { ev.Effect = event.Delete })
+	f("address fetched that nobody fetches", func(ev *event.Event) { ev.Tool, ev.Effect = "read_web", event.Fetch })
+
+	ev := errand("new", 1)[2]
+	before := e.Evidence(ev)
+	asked := errand("new", 1)[1]
+	asked.ID, asked.Name, asked.Tool, asked.Effect = "asked", event.ToolCall, "read_mail", event.Read
+	asked.ArgOrigins = event.Object[event.Origin]{{Key: "from", Value: event.FromUser}}
+	send([]*event.Event{asked})
+	if got := e.Evidence(ev); got >= before {
+		t.Errorf("the source was called in the user's words: evidence %.2f, %.2f before; want less", got, before)
+	}
+	ev.Name = event.ToolResult
+	if got := e.Evidence(ev); got != 0 {
+		t.Errorf("evidence %.2f of what is no call, want 0", got)
+	}
+}
+
+func TestPeersOfAnotherFormatAreRefused(t *testing.T) {
+	e, _ := censused(t)
+	if err := e.peers.Validate(); err != nil {
+		t.Error(err)
+	}
+	e.peers.Format--
+	if err := e.peers.Validate(); err == nil || !strings.Contains(err.Error(), "format: is 1, this build reads 2") {
+		t.Errorf("error %v, want that the format is another", err)
+	}
+}
+
+// TestTooFewSessionsMakeNoPeers shows that a census that cannot tell how clean
+// sessions look leaves agents to their own past.
+func TestTooFewSessionsMakeNoPeers(t *testing.T) {
+	e, c := New(DefaultRules()), NewCensus()
+	e.Count(c)
+	offset := int64(0)
+	for i := range 40 {
+		for _, ev := range errand("clerk", i) {
+			e.Observe(ev, offset, event.Source{})
+			offset++
+		}
+	}
+	if p := c.Peers("p", 0.002); len(p.Groups) > 0 || p.Validate() != nil {
+		t.Errorf("peers %v of forty sessions, error %v; want none", p.Groups, p.Validate())
+	}
+}
+
+func TestEvidenceAllocatesNothing(t *testing.T) {
+	e, _ := censused(t)
+	ev := hijack("new", 1)[2]
+	ev.Agent = "clerk-0"
+	if n := testing.AllocsPerRun(100, func() { e.Evidence(ev) }); n > 0 {
+		t.Errorf("%v allocations for a call held against peers, want none", n)
+	}
+}
+
+func BenchmarkEvidence(b *testing.B) {
+	e, c := New(DefaultRules()), NewCensus()
+	e.Count(c)
+	offset := int64(0)
+	for i := range 200 {
+		for _, ev := range errand(fmt.Sprintf("clerk-%d", i%5), i) {
+			e.Observe(ev, offset, event.Source{})
+			offset++
+		}
+	}
+	e.UsePeers(c.Peers("p", 0.002))
+	ev := hijack("clerk-0", 1)[2]
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Evidence(ev)
+	}
 }

@@ -1,6 +1,10 @@
 package detect
 
-import "github.com/stakeout-project/stakeout/ingest/event"
+import (
+	"slices"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
 
 // sessionSlots is how many sessions of one agent are followed at a time; a new
 // one takes the place of the one quiet for longest.
@@ -10,29 +14,38 @@ const sessionSlots = 4
 type Session struct {
 	id      uint64
 	last    event.Timestamp
-	intents uint16 // effects that the user asked for, a bit each
+	intents uint16 // effects that the user asked for, a bit each; see the lowest and the highest one
 	fired   uint16 // detectors that have spoken in this session, a bit each
 
 	credential Text       // that the session acts with
 	tainted    Brief      // event that brought untrusted content in
 	recalled   Brief      // event that read a poisoned memory record
+	unanswered uint8      // calls since a result came in last; it stands here to fill a gap
 	poison     uint32     // fingerprint of that record
-	surprises  [3]float32 // the largest to the agent's peers, in nats
+	surprises  [2]float32 // the largest to the agent's peers, in nats
+	worded     uint32     // tools called in the user's own words, a bit each; two may share one
 	read       [2]uint32  // fingerprints of the memory records read last
 
-	numbers    numbers
-	delegated  uint32 // scopes of its credential that were handed on, a bit each, by their place
-	scopes     uint16 // checksum of those that its credential was seen with last
-	unanswered uint8  // calls since a result came in last
+	delegated uint32 // scopes of its credential that were handed on, a bit each, by their place
+	numbers   numbers
+	scopes    uint16 // checksum of those that its credential was seen with last
 }
 
 // asked reports whether the user asked for e, and whether it is known what the user asked for.
 func (s *Session) asked(e event.Effect) (asked, known bool) {
-	return s.intents&intent(e) != 0, s.intents != 0
+	return s.intents&intent(e) != 0, s.intents&told != 0
 }
 
+// sensitive reports whether sensitive data was read in the session.
+func (s *Session) sensitive() bool { return s.intents&readSensitive != 0 }
+
+const (
+	told          = 1 << 0  // it is known what the user asked for
+	readSensitive = 1 << 15 // sensitive data was read
+)
+
 // with returns the surprises with one more.
-func (s *Session) with(nats float64) [3]float32 {
+func (s *Session) with(nats float64) [2]float32 {
 	top, x := s.surprises, float32(nats)
 	for i := range top {
 		if x > top[i] {
@@ -42,7 +55,19 @@ func (s *Session) with(nats float64) [3]float32 {
 	return top
 }
 
-// intent is the bit of an effect. The lowest bit says that intents are known at all.
+// against says in nats how far the session is, with one more surprise, from how
+// things come about among the agent's peers: the largest and a quarter of the next.
+func (s *Session) against(nats float64) float64 {
+	top := s.with(nats)
+	return float64(top[0]) + float64(top[1])/4
+}
+
+// calledInWords reports whether a tool was called with an argument in the user's own words.
+func (s *Session) calledInWords(tool string) bool { return s.worded&toolBit(tool) != 0 }
+
+func toolBit(tool string) uint32 { return 1 << (hash(tool) % 32) }
+
+// intent is the bit of an effect.
 func intent(e event.Effect) uint16 {
 	switch e {
 	case event.Read:
@@ -106,7 +131,10 @@ func (p *Profile) track(ev *event.Event) {
 	}
 	s.last = max(s.last, ev.Time)
 	for _, e := range ev.Intents {
-		s.intents |= intent(e) | 1
+		s.intents |= intent(e) | told
+	}
+	if sensitive(ev) {
+		s.intents |= readSensitive
 	}
 	if ev.CredentialID != "" {
 		s.credential.set(ev.CredentialID)
@@ -117,6 +145,10 @@ func (p *Profile) track(ev *event.Event) {
 	p.trackSignals(ev, s)
 	s.trackScopes(ev)
 	switch ev.Name {
+	case event.ToolCall:
+		if slices.ContainsFunc(ev.ArgOrigins, func(m event.Member[event.Origin]) bool { return m.Value == event.FromUser }) {
+			s.worded |= toolBit(ev.Tool)
+		}
 	case event.MemoryWrite:
 		p.wrote(ev, s)
 	case event.MemoryRead:
