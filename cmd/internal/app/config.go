@@ -76,15 +76,19 @@ type Topics struct {
 	Rejects    string        `koanf:"rejects"`  // why a line is no event
 	Findings   string        `koanf:"findings"` // keyed by agent
 	Profiles   string        `koanf:"profiles"` // changelog of the baselines, compacted
+	Facts      string        `koanf:"facts"`    // what agents tell of things they share, keyed by thing
 	Partitions int           `koanf:"partitions"`
-	Retention  time.Duration `koanf:"retention"` // of all but the profiles
+	Retention  time.Duration `koanf:"retention"` // of all but the profiles and the facts
+
+	// FactsRetention is how long what agents share is remembered. What lasts is told again each week.
+	FactsRetention time.Duration `koanf:"facts_retention"`
 }
 
 // Groups names the consumer groups; that of triage is triage.group.
 type Groups struct {
 	Ingest string `koanf:"ingest"`
-	Detect string `koanf:"detect"`
-	Store  string `koanf:"store"` // and a suffix for each topic
+	Detect string `koanf:"detect"` // and -facts, for those who judge what agents share
+	Store  string `koanf:"store"`  // and a suffix for each topic
 }
 
 // Rules names the files that operators write; empty stands for the shipped ones.
@@ -99,14 +103,21 @@ type Detection struct {
 	// MaxAgents is how many profiles a partition keeps, of some 2 KB each. Beyond
 	// it the agent seen longest ago is forgotten and learns anew when it comes back.
 	MaxAgents int `koanf:"max_agents"`
+	// MaxEntities is how many shared things a partition keeps, of some 1 KB each.
+	// Beyond it those met longest ago are forgotten.
+	MaxEntities int `koanf:"max_entities"`
 }
 
 // Validate refuses a bound that nothing fits in.
 func (d Detection) Validate() error {
+	var errs []error
 	if d.MaxAgents < 1 {
-		return fmt.Errorf("max_agents: is %d, want 1 or more", d.MaxAgents)
+		errs = append(errs, fmt.Errorf("max_agents: is %d, want 1 or more", d.MaxAgents))
 	}
-	return nil
+	if d.MaxEntities < 1 {
+		errs = append(errs, fmt.Errorf("max_entities: is %d, want 1 or more", d.MaxEntities))
+	}
+	return errors.Join(errs...)
 }
 
 // DefaultConfig is a pipeline on this machine.
@@ -118,7 +129,7 @@ func DefaultConfig() Config {
 		Kafka:    stream.DefaultConfig(),
 		Topics:   DefaultTopics(),
 		Groups:   Groups{Ingest: "stakeout-ingest", Detect: "stakeout-detect", Store: "stakeout-store"},
-		Detect:   Detection{MaxAgents: 250_000},
+		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000},
 		Triage:   triage.DefaultConfig(),
 		Store:    store.DefaultConfig(),
 		Actions:  Actions{NATS: command.DefaultNATSConfig()},
@@ -133,7 +144,7 @@ func DefaultConfig() Config {
 // DefaultTopics are eight partitions kept for a week.
 func DefaultTopics() Topics {
 	return Topics{Raw: []string{"stakeout.raw"}, Events: "stakeout.events", Rejects: "stakeout.rejects", Findings: "stakeout.findings",
-		Profiles: "stakeout.profiles", Partitions: 8, Retention: 7 * 24 * time.Hour}
+		Profiles: "stakeout.profiles", Facts: "stakeout.facts", Partitions: 8, Retention: 7 * 24 * time.Hour, FactsRetention: 30 * 24 * time.Hour}
 }
 
 // Validate names every setting that no role can use. What is left empty is
@@ -248,6 +259,7 @@ func (t Topics) Validate() error {
 	check("rejects", t.Rejects)
 	check("findings", t.Findings)
 	check("profiles", t.Profiles)
+	check("facts", t.Facts)
 	if t.Partitions < 1 || t.Partitions > 10_000 {
 		errs = append(errs, fmt.Errorf("partitions: is %d, want 1 to 10000", t.Partitions))
 	}
@@ -257,6 +269,9 @@ func (t Topics) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Facts is the group of those who judge facts.
+func (g Groups) Facts() string { return g.Detect + "-facts" }
+
 // Validate names every group without a name.
 func (g Groups) Validate() error {
 	var errs []error
@@ -264,6 +279,9 @@ func (g Groups) Validate() error {
 		if x.name == "" {
 			errs = append(errs, fmt.Errorf("%s: is empty, want the name of a consumer group", x.key))
 		}
+	}
+	if t.FactsRetention < 14*24*time.Hour { // twice the week after which a fact is told again
+		errs = append(errs, fmt.Errorf("facts_retention: is %s, want 336h or more", t.FactsRetention))
 	}
 	return errors.Join(errs...)
 }

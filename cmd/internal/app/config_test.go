@@ -223,6 +223,8 @@ func TestValidate(t *testing.T) {
 	f(`topics.profiles: is "aaa`, func(c *Config) { c.Topics.Profiles = strings.Repeat("a", 250) })
 	f(`topics.partitions: is 0`, func(c *Config) { c.Topics.Partitions = 0 })
 	f(`topics.retention: is 1m0s`, func(c *Config) { c.Topics.Retention = time.Minute })
+	f(`topics.facts_retention: is 1h0m0s, want 336h or more`, func(c *Config) { c.Topics.FactsRetention = time.Hour })
+	f(`detect.max_entities: is 0, want 1 or more`, func(c *Config) { c.Detect.MaxEntities = 0 })
 	f(`groups.detect: is empty`, func(c *Config) { c.Groups.Detect = "" })
 	f(`triage.tick: is 0s`, func(c *Config) { c.Triage.Tick = 0 })
 	f(`triage.trust.operators[0]: is "x"`, func(c *Config) { c.Triage.Trust.Operators = []string{"x"} })

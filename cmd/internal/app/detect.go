@@ -16,11 +16,11 @@ import (
 	"github.com/stakeout-project/stakeout/ingest"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
-	"github.com/stakeout-project/stakeout/triage"
 )
 
 // detection is the detect role: it gives the pure engine its events, keeps its
-// profiles in their changelog and sends its findings.
+// profiles in their changelog and sends its findings, and the facts it tells of
+// what agents share to those who judge them: see [sharing].
 type detection struct {
 	topics  Topics
 	rules   detect.Rules
@@ -39,7 +39,7 @@ type watch struct {
 	partition int
 	engine    *detect.Engine
 	counted   detect.Stats     // of the engine, as far as the metrics know
-	out       *stream.Producer // of findings and rejects
+	out       *stream.Producer // of findings, facts and rejects
 	changelog *stream.Producer // of profiles: the one of its name
 	decoder   event.Decoder
 	event     event.Event
@@ -96,7 +96,7 @@ func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
 	}
 	if w.unsent {
 		if err := w.out.Flush(ctx); err != nil {
-			return fmt.Errorf("send findings: %w", err)
+			return fmt.Errorf("send findings and facts: %w", err)
 		}
 		w.unsent = false
 	}
@@ -104,6 +104,8 @@ func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
 	w.metrics.judged.Add(float64(stats.Judged - w.counted.Judged))
 	w.metrics.repeated.Add(float64(stats.Repeated - w.counted.Repeated))
 	w.metrics.forgotten.Add(float64(stats.Forgotten - w.counted.Forgotten))
+	w.metrics.told.Add(float64(stats.Told - w.counted.Told))
+	w.metrics.held.Add(float64(stats.Held - w.counted.Held))
 	w.metrics.agents.WithLabelValues(strconv.Itoa(w.partition)).Set(float64(w.engine.Agents()))
 	w.counted = stats
 	return nil
@@ -131,11 +133,7 @@ func (w *watch) Close() error {
 // observe gives one record to the engine. A record that makes it panic is an
 // error of that record alone.
 func (w *watch) observe(r *stream.Record) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
-		}
-	}()
+	defer recovered(&err)
 	if err := w.decode(&w.decoder, r.Value, &w.event); err != nil {
 		return err
 	}
@@ -152,16 +150,29 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		}
 	}
 	for _, f := range w.engine.Observe(&w.event, r.Offset, src) {
-		value, err := json.Marshal(f)
-		if err != nil {
-			return fmt.Errorf("encode finding %s: %w", f.ID, err)
+		if err := appendFinding(w.out, w.topics.Findings, r, &f); err != nil {
+			return err
 		}
-		found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
-		w.out.AppendAt(r.Time, w.topics.Findings, -1, []byte(f.Agent), value, found)
 		w.unsent = true
 		w.metrics.findings.WithLabelValues(f.Detector).Inc()
 	}
+	facts := w.engine.Facts()
+	for i := range facts {
+		value, err := facts[i].Encode()
+		if err != nil {
+			return err
+		}
+		w.out.AppendAt(r.Time, w.topics.Facts, -1, []byte(facts[i].Key()), value)
+		w.unsent = true
+	}
 	return nil
+}
+
+// recovered makes a panic of the function that defers it an error of it.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = &panicError{p, debug.Stack()}
+	}
 }
 
 // panicError is a panic that one record caused.
@@ -174,6 +185,17 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // reject sends a record that cannot be judged aside, with the reason.
 func (w *watch) reject(r *stream.Record, cause error) error {
+	if err := appendReject(w.out, w.topics.Rejects, r, cause); err != nil {
+		return err
+	}
+	w.unsent = true
+	w.metrics.rejected.Inc()
+	w.log.Warn("record cannot be judged", "partition", r.Partition, "offset", r.Offset, "err", cause)
+	return nil
+}
+
+// appendReject sends the reason why a record cannot be judged.
+func appendReject(out *stream.Producer, topic string, r *stream.Record, cause error) error {
 	rej := ingest.Refused(r, cause)
 	var panicked *panicError
 	if errors.As(cause, &panicked) {
@@ -183,18 +205,16 @@ func (w *watch) reject(r *stream.Record, cause error) error {
 	if err != nil {
 		return fmt.Errorf("encode reject: %w", err)
 	}
-	w.out.AppendAt(r.Time, w.topics.Rejects, -1, r.Key, value)
-	w.unsent = true
-	w.metrics.rejected.Inc()
-	w.log.Warn("record cannot be judged", "partition", r.Partition, "offset", r.Offset, "err", cause)
+	out.AppendAt(r.Time, topic, -1, r.Key, value)
 	return nil
 }
 
 type detectionMetrics struct {
-	judged, repeated, rejected, unreadable, forgotten prometheus.Counter
-	findings                                          *prometheus.CounterVec
-	agents                                            *prometheus.GaugeVec
-	restore                                           prometheus.Histogram
+	judged, repeated, rejected, unreadable, forgotten, told, held prometheus.Counter
+
+	findings *prometheus.CounterVec
+	agents   *prometheus.GaugeVec
+	restore  prometheus.Histogram
 }
 
 func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detectionMetrics, error) {
@@ -207,6 +227,8 @@ func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detect
 		rejected:   counter("rejects_total", "Records that could not be judged and went to the rejects."),
 		unreadable: counter("unreadable_profiles_total", "Profiles that could not be read; their agents learn anew."),
 		forgotten:  counter("forgotten_agents_total", "Agents whose profile was dropped to make room: a partition holds detect.max_agents."),
+		told:       counter("facts_total", "Facts told about what agents share."),
+		held:       counter("facts_held_total", "Facts held back, because their agents told too many in an hour."),
 		restore: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "stakeout_detect_restore_seconds",
 			Help: "How long a new owner of a partition takes until it has read all profiles.", Buckets: []float64{.01, .03, .1, .3, 1, 3, 10, 30, 100}}),
 		findings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_detect_findings_total", Help: "Findings by detector."}, []string{"detector"}),
@@ -215,8 +237,11 @@ func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detect
 	for _, d := range rules.Detectors { // what first appears as 1 is no increase to Prometheus
 		m.findings.WithLabelValues(d.Detector.About().Name)
 	}
+	for _, j := range rules.Joint {
+		m.findings.WithLabelValues(j.Name)
+	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.forgotten, m.findings, m.agents, m.restore} {
+	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.forgotten, m.told, m.held, m.findings, m.agents, m.restore} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -159,7 +159,19 @@ func (p *process) detect(ctx context.Context) error {
 	}
 	d := &detection{topics: p.cfg.Topics, rules: rules, peers: peers, client: p.client, log: p.log, metrics: metrics,
 		limit: p.cfg.Detect.MaxAgents, decode: (*event.Decoder).Decode}
-	return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, opener(d.open))
+	sharingMetrics, err := newSharingMetrics(p.reg)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	s := &sharing{topics: p.cfg.Topics, rules: rules, client: p.client, log: p.log, metrics: sharingMetrics, findings: metrics.findings, limit: p.cfg.Detect.MaxEntities}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, opener(d.open))
+	})
+	g.Go(func() error {
+		return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Facts(), Topics: []string{p.cfg.Topics.Facts}}, s.open)
+	})
+	return g.Wait()
 }
 
 func (p *process) triage(ctx context.Context) error {

@@ -30,6 +30,7 @@ func (t Topics) All() []stream.Topic {
 		{Name: t.Events, Partitions: t.Partitions, Settings: with()},
 		{Name: t.Rejects, Partitions: t.Partitions, Settings: with()},
 		{Name: t.Findings, Partitions: t.Partitions, Settings: with()},
+		{Name: t.Facts, Partitions: t.Partitions, Settings: map[string]string{"retention.ms": strconv.FormatInt(t.FactsRetention.Milliseconds(), 10)}},
 		{Name: t.Profiles, Partitions: t.Partitions, Settings: map[string]string{"cleanup.policy": "compact", "retention.ms": "-1"}},
 	}...)
 }
