@@ -43,4 +43,5 @@ type Claim struct {
 	Observed string
 	Baseline string
 	Evidence []string // ids of earlier events, oldest first
+	Entities []Entity // that the claim is about besides the credential
 }

@@ -52,12 +52,13 @@ type Entity struct {
 type EntityKind string
 
 // The kinds of entity. A credential and a memory record have few users, so that
-// findings about the same one belong together for long; a tool and a principal have many.
+// findings about the same one belong together for long; a tool, a principal and a destination have many.
 const (
-	CredentialEntity EntityKind = "credential"
-	MemoryEntity     EntityKind = "memory" // store and record
-	ToolEntity       EntityKind = "tool"
-	PrincipalEntity  EntityKind = "principal"
+	CredentialEntity  EntityKind = "credential"
+	MemoryEntity      EntityKind = "memory" // store and record
+	ToolEntity        EntityKind = "tool"
+	PrincipalEntity   EntityKind = "principal"
+	DestinationEntity EntityKind = "destination"
 )
 
 // Severity is OCSF's severity_id.

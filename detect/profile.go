@@ -32,6 +32,7 @@ type Profile struct {
 
 	sessions   [sessionSlots]Session
 	poisons    [poisonSlots]poisonedRecord
+	volumes    Volumes
 	nextPoison uint8
 
 	announces bool   // its builds have come with a change of configuration
@@ -130,6 +131,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 		p.review()
 	}
 	p.anchors.learn(ev)
+	p.volumes.learn(v, suspect, reported)
 	if !suspect {
 		p.events++
 	}

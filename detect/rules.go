@@ -58,6 +58,9 @@ func DefaultRules() Rules {
 		{CredentialMisuse{Prior{A: .02, B: 70}}, .03},
 		{SupplyChain{Prior{A: .02, B: 70}}, .03},
 		{Telemetry{Prior{A: .02, B: 70}}, .03},
+		{Exfiltration{Prior{A: .02, B: 100}}, .05},
+		{Amplification{Prior{A: .02, B: 100}}, .04},
+		{Beacon{Prior{A: .015, B: 100}}, .02},
 	}, Joint: []Joint{
 		{ToolDefinitionDetector, .03, Prior{A: .02, B: 70}},
 		{SharedCredentialDetector, .03, Prior{A: .02, B: 70}},

@@ -12,4 +12,7 @@ const (
 	ToolPoisoning        = "tool-poisoning"
 	Supply               = "supply-chain"
 	TelemetryTampering   = "telemetry-tampering"
+
+	DataExfiltration  = "exfiltration"
+	LoopAmplification = "loop-amplification"
 )

@@ -37,6 +37,9 @@ var detectors = []struct {
 	{"credential", true, func(p detect.Prior) detect.Detector { return detect.CredentialMisuse{Prior: p} }},
 	{"supply_chain", true, func(p detect.Prior) detect.Detector { return detect.SupplyChain{Prior: p} }},
 	{"telemetry", true, func(p detect.Prior) detect.Detector { return detect.Telemetry{Prior: p} }},
+	{"exfiltration", true, func(p detect.Prior) detect.Detector { return detect.Exfiltration{Prior: p} }},
+	{"amplification", true, func(p detect.Prior) detect.Detector { return detect.Amplification{Prior: p} }},
+	{"beacon", true, func(p detect.Prior) detect.Detector { return detect.Beacon{Prior: p} }},
 }
 
 // Detection reads a file of detection rules; an empty name stands for the shipped ones.

@@ -1,0 +1,90 @@
+package detect
+
+import (
+	"math/bits"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// leaves reports whether by a call something leaves the agent: it sends or shares,
+// or fetches, writes or executes something at a destination.
+func leaves(ev *event.Event) bool {
+	if ev.Name != event.ToolCall {
+		return false
+	}
+	switch ev.Effect {
+	case event.Send, event.Share:
+		return true
+	case event.Fetch, event.Write, event.Execute, "":
+		return ev.Destination != ""
+	}
+	return false
+}
+
+// sensitive reports whether an event lets the agent see what is confidential or restricted.
+func sensitive(ev *event.Event) bool {
+	return (ev.Sensitivity == event.Confidential || ev.Sensitivity == event.Restricted) &&
+		(ev.Effect == event.Read || ev.Effect == event.Fetch || ev.Name == event.ToolResult)
+}
+
+// destinations are those that an agent has contacted, the last twelve to twenty-four of
+// them: two Bloom filters of 48 bits, of which the older makes room when the other is
+// as full as it may be. A new destination is taken for a known one in one case of six
+// at worst, and then passes.
+type destinations struct {
+	recent, older [3]uint16
+	returns       uint16 // share of contacts that were with a known one, in 1/65536
+}
+
+const (
+	bloomBits   = 48
+	bloomFull   = 20        // bits set: about twelve destinations
+	returnGain  = 1.0 / 32  // weight of the newest contact in returns
+	leastUnseen = 1.0 / 32  // no destination is less likely than this to be a new one
+	allReturns  = 1<<16 - 1 // returns where all contacts were with known ones
+)
+
+func bloom(to uint64) (i, j uint) { return uint(to % bloomBits), uint(to >> 32 % bloomBits) }
+
+func has(filter *[3]uint16, to uint64) bool {
+	i, j := bloom(to)
+	return filter[i/16]>>(i%16)&filter[j/16]>>(j%16)&1 != 0
+}
+
+// has reports whether a destination is known.
+func (d *destinations) has(to uint64) bool { return has(&d.recent, to) || has(&d.older, to) }
+
+// newness is the chance that a contact of this agent is with a destination that
+// is new, as far as it remembers: an agent that writes to somebody else each time surprises nobody with it.
+func (d *destinations) newness() float64 {
+	return max(1-float64(d.returns)/allReturns, leastUnseen)
+}
+
+func (d *destinations) learn(to uint64) {
+	returned := 0.0
+	if d.has(to) {
+		returned = allReturns
+	}
+	d.returns = uint16(float64(d.returns) + float64(returnGain*(returned-float64(d.returns))))
+	if has(&d.recent, to) {
+		return
+	}
+	i, j := bloom(to)
+	d.recent[i/16] |= 1 << (i % 16)
+	d.recent[j/16] |= 1 << (j % 16)
+	set := 0
+	for _, word := range d.recent {
+		set += bits.OnesCount16(word)
+	}
+	if set >= bloomFull {
+		d.older, d.recent = d.recent, [3]uint16{}
+	}
+}
+
+func (d *destinations) code(c *coder) {
+	for i := range d.recent {
+		c.u16(&d.recent[i])
+		c.u16(&d.older[i])
+	}
+	c.u16(&d.returns)
+}

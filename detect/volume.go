@@ -1,0 +1,236 @@
+package detect
+
+import (
+	"math"
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// Volumes are how much an agent does: what it sends out, call by call and hour by
+// hour, how fast it calls tools, what that costs, whether it goes in circles, and
+// whom it contacts at regular intervals.
+//
+// A sum counts while its hour or minute lasts, and is learned when that is over,
+// unless something was reported in the hour: an incident is no part of the norm. An
+// event of a minute that has passed comes too late for the sums.
+type Volumes struct {
+	minute  uint32      // since 1970, that is being counted; 0 for none
+	sum     [2]float32  // of its hour
+	calls   Counts      // of the minute
+	hourly  [2]numeric  // sums of an hour with any
+	sizes   [3]toolSize // of what goes out through a tool; the last is shared by all others
+	known   destinations
+	beacons [2]beacon
+	loop    loop
+	odd     [surprising]surprises
+	flags   uint8 // of the hour: for each detector, that a surprise was counted; and reportedHere
+}
+
+// What is summed up over an hour.
+const (
+	bytesOut = iota
+	spending // tokens, or millionths of a dollar where they are not told
+	sums
+)
+
+// The detectors of volumes, each with its own count of surprises.
+const (
+	exfiltrations = iota
+	amplifications
+	beaconings
+	surprising
+)
+
+// reportedHere says that there was a finding in this hour.
+const reportedHere = 1 << surprising
+
+// toolSize is the size of what goes out through one tool.
+type toolSize struct {
+	tool  uint16
+	bytes numeric
+}
+
+// sizeOf returns what is known of a tool: of its own, or of those that share the last slot.
+func (p *Volumes) sizeOf(tool string) *toolSize {
+	t := mark(hash(tool))
+	last := len(p.sizes) - 1
+	for i := range p.sizes[:last] {
+		if s := &p.sizes[i]; s.tool == t || s.tool == 0 {
+			return s
+		}
+	}
+	return &p.sizes[last]
+}
+
+// surprises are so many of 1/1024 each, which fade as those of a [Novelty] do, by the day.
+type surprises uint16
+
+const oneSurprise = 1024
+
+func (s *surprises) add(n float64) { *s = surprises(min(int(*s)+int(n*oneSurprise), 1<<16-1)) }
+
+func (s *surprises) fade(days uint32) {
+	const all = uint64(memory / (24 * time.Hour))
+	lost := (uint64(*s)*uint64(days) + all - 1) / all
+	*s -= surprises(min(lost, uint64(*s)))
+}
+
+// test asks whether something of a kind surprises, as [Novelty] does.
+func (p *Volumes) test(of int, odd bool, prior Prior, days float32) Test {
+	return Test{Rate: (float64(p.odd[of])/oneSurprise + prior.A) / (float64(days) + prior.B), Odd: odd}
+}
+
+// surprise counts a surprise, at most one in an hour. One that was reported counts
+// for a tenth, as it does for a [Novelty].
+func (p *Volumes) surprise(of int, reported bool) {
+	bit := uint8(1) << of
+	switch {
+	case p.flags&bit != 0:
+		return
+	case reported:
+		p.odd[of].add(benignOdds)
+	default:
+		p.odd[of].add(1)
+	}
+	p.flags |= bit
+}
+
+// minuteOf is the minute of a time, since 1970; never 0, which stands for none.
+func minuteOf(t event.Timestamp) uint32 { return uint32(max(int64(t)/int64(time.Minute), 1)) }
+
+const (
+	minutesPerHour = 60
+	minutesPerDay  = 24 * minutesPerHour
+)
+
+// sums are what was sent and spent in the hour of ev before it, and with it. They
+// are 0 for an event that comes too late to count.
+func (p *Volumes) sums(ev *event.Event) (before, after [sums]float32) {
+	switch hour, now := p.minute/minutesPerHour, minuteOf(ev.Time)/minutesPerHour; {
+	case now < hour:
+		return before, after
+	case now == hour:
+		before = p.sum
+	}
+	after = before
+	if leaves(ev) {
+		after[bytesOut] += float32(max(ev.Bytes.V, 0))
+	}
+	after[spending] += spends(ev)
+	return before, after
+}
+
+// called is how many tools were called in the minute of a call, with it; 0 if it
+// comes too late to count.
+func (p *Volumes) called(ev *event.Event) int {
+	switch now := minuteOf(ev.Time); {
+	case now > p.minute:
+		return 1
+	case now == p.minute:
+		return int(p.calls.now) + 1
+	}
+	return 0
+}
+
+// roll closes the minute, and the hour and the day, before now.
+func (p *Volumes) roll(now uint32) {
+	if now <= p.minute {
+		return
+	}
+	learned := p.flags&reportedHere == 0
+	p.calls.close(learned)
+	if now-p.minute > loopPause {
+		p.loop.restart(0)
+	}
+	if now/minutesPerHour != p.minute/minutesPerHour {
+		for i := range p.sum {
+			if learned && p.sum[i] > 0 {
+				p.hourly[i].learn(float64(p.sum[i]))
+			}
+		}
+		p.sum, p.flags = [sums]float32{}, 0
+	}
+	if days := now/minutesPerDay - p.minute/minutesPerDay; days > 0 {
+		for i := range p.odd {
+			p.odd[i].fade(days)
+		}
+	}
+	p.minute = now
+}
+
+// learn takes in an event that was judged.
+func (p *Volumes) learn(v View, suspect, reported bool) {
+	ev := v.Event
+	if ev.Name != event.ToolCall && ev.Name != event.ModelCall {
+		return
+	}
+	odd := [surprising]bool{exfiltration(v).odd(), amplification(v).odd(), beaconing(v)}
+	_, after := p.sums(ev)
+	now := minuteOf(ev.Time)
+	p.roll(now)
+	if reported {
+		p.flags |= reportedHere
+	}
+	for of, odd := range odd {
+		if odd && v.Profile.mature() {
+			p.surprise(of, reported)
+		}
+	}
+	if now/minutesPerHour == p.minute/minutesPerHour {
+		p.sum = after
+	}
+	if ev.Name != event.ToolCall {
+		return
+	}
+	if now == p.minute && p.calls.now < math.MaxUint16 {
+		p.calls.now++
+	}
+	p.loop.learn(ev, reported)
+	if leaves(ev) {
+		p.left(v, suspect || reported, odd[beaconings])
+	}
+}
+
+// left learns of a call by which something left the agent. Contacts are counted
+// always; what is suspect makes no destination known and no size usual.
+func (p *Volumes) left(v View, suspect, beacon bool) {
+	ev := v.Event
+	if !suspect && ev.Bytes.OK {
+		s := p.sizeOf(ev.Tool)
+		if s != &p.sizes[len(p.sizes)-1] {
+			s.tool = mark(hash(ev.Tool))
+		}
+		s.bytes.learn(float64(ev.Bytes.V))
+	}
+	if ev.Destination == "" {
+		return
+	}
+	to := hash(ev.Destination)
+	p.contact(to, ev.Time, v.Profile.mature(), beacon && suspect)
+	if !suspect {
+		p.known.learn(to)
+	}
+}
+
+func (p *Volumes) code(c *coder) {
+	c.u32(&p.minute)
+	for i := range sums {
+		c.f32(&p.sum[i])
+		p.hourly[i].code(c)
+	}
+	p.calls.code(c)
+	for i := range p.sizes {
+		c.u16(&p.sizes[i].tool)
+		p.sizes[i].bytes.code(c)
+	}
+	p.known.code(c)
+	for i := range p.beacons {
+		p.beacons[i].code(c)
+	}
+	p.loop.code(c)
+	for i := range p.odd {
+		c.u16((*uint16)(&p.odd[i]))
+	}
+	c.u8(&p.flags, 2*reportedHere)
+}
