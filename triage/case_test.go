@@ -141,7 +141,7 @@ func TestCloseIsRefused(t *testing.T) {
 	f(command.Approval{Action: "i1", Decision: command.Close}, `verdict is ""`)
 	f(command.Approval{Action: "i1", Decision: command.Close, Verdict: "fine"}, `verdict is "fine"`)
 	f(command.Approval{Action: "i1", Decision: command.Approved, Verdict: "benign"}, "a verdict on something that is not closed")
-	f(command.Approval{Action: "i1", Decision: "burn"}, "want approve, reject, undo, close or reopen")
+	f(command.Approval{Action: "i1", Decision: "burn"}, "want approve, reject, undo, close, reopen")
 }
 
 // TestCrashWhileClosing ends the work at every point of closing an incident.

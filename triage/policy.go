@@ -201,36 +201,11 @@ func orElse(d, other time.Duration) time.Duration {
 // anyGlob reports whether one of the globs matches s; no globs match everything.
 func anyGlob(globs []string, s string) bool {
 	for _, g := range globs {
-		if glob(g, s) {
+		if command.Glob(g, s) {
 			return true
 		}
 	}
 	return len(globs) == 0
-}
-
-// glob matches * with any run of bytes and ? with any one, in time len(pattern)*len(s).
-func glob(pattern, s string) bool {
-	star, mark := -1, 0
-	p, i := 0, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }
 
 // Validate lists every problem of p, each under the path of the value it is about.

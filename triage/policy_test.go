@@ -88,22 +88,28 @@ policies:
 	}
 }
 
+// wantProblem fails unless a line of what is wrong with p begins so.
+func wantProblem(t *testing.T, p Policy, want string) {
+	t.Helper()
+	err := p.Validate()
+	if err == nil {
+		t.Errorf("nothing is wrong, want %q", want)
+		return
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if strings.HasPrefix(line, want) {
+			return
+		}
+	}
+	t.Errorf("error is %v, want a line that begins with %q", err, want)
+}
+
 func TestPolicyValidate(t *testing.T) {
 	f := func(want string, change func(*Policy)) {
 		t.Helper()
 		p := autoPolicy()
 		change(&p)
-		err := p.Validate()
-		if err == nil {
-			t.Errorf("nothing is wrong, want %q", want)
-			return
-		}
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			if strings.HasPrefix(line, want) {
-				return
-			}
-		}
-		t.Errorf("error is %v, want a line that begins with %q", err, want)
+		wantProblem(t, p, want)
 	}
 	step := func(p *Policy) *Step { return &p.Entries[0].Ladder[0] }
 	f("max_age: is -1s", func(p *Policy) { p.MaxAge = -time.Second })
@@ -168,7 +174,7 @@ func FuzzGlob(f *testing.F) {
 		}
 		re := regexp.QuoteMeta(pattern)
 		re = strings.ReplaceAll(strings.ReplaceAll(re, `\*`, `.*`), `\?`, `.`)
-		if got, want := glob(pattern, s), regexp.MustCompile(`(?s)^`+re+`$`).MatchString(s); got != want {
+		if got, want := command.Glob(pattern, s), regexp.MustCompile(`(?s)^`+re+`$`).MatchString(s); got != want {
 			t.Errorf("glob(%q, %q) = %t, want %t", pattern, s, got, want)
 		}
 	})

@@ -22,7 +22,7 @@ func (t *Triage) hold(ctx context.Context, b *bus, r *record, s command.Standing
 		if r.Lease != 0 {
 			until = r.Lease
 		}
-		next := command.Hold{Action: r.Action.ID, Standing: s, Reason: r.Action.Reason, Incident: r.Action.Incident, Since: event.At(now), Expires: until}
+		next := command.Hold{Action: r.Action.ID, Standing: s, Limits: r.Action.Limits, Reason: r.Action.Reason, Incident: r.Action.Incident, Since: event.At(now), Expires: until}
 		i := slices.IndexFunc(p.Holds, func(h command.Hold) bool { return h.Action == r.Action.ID })
 		if i < 0 {
 			p.Holds = append(p.Holds, next)
@@ -34,6 +34,18 @@ func (t *Triage) hold(ctx context.Context, b *bus, r *record, s command.Standing
 		p.Holds[i] = next
 		return true
 	})
+}
+
+// readBack looks whether what an enforcement point reads by now holds the agent
+// as the action of r calls for. Nothing counts as verified that only was sent.
+func (t *Triage) readBack(ctx context.Context, b *bus, r *record) (bool, error) {
+	p, _, err := t.loadPosture(ctx, b, command.Token(r.Action.Target.Agent))
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(p.Holds, func(h command.Hold) bool {
+		return h.Action == r.Action.ID && h.Standing.Rank() >= r.standing().Rank() && event.At(t.now()) < h.Expires
+	}), nil
 }
 
 // release ends what the action of r called for.
@@ -176,4 +188,21 @@ func (t *Triage) beatOnce(ctx context.Context, b *bus) error {
 	defer cancel()
 	_, err = b.postures.Put(ctx, command.BeatKey, value)
 	return err
+}
+
+// describe says in a sentence what a posture denies.
+func describe(s command.Standing, l *command.Limits) string {
+	switch {
+	case l == nil:
+		return string(s)
+	case l.Approval:
+		return string(s) + ", and what changes the world needs a person's approval"
+	case l.Session != "":
+		return string(s) + ", and session " + cut(l.Session, 128) + " is over"
+	case len(l.Tools) > 0:
+		return string(s) + ", and denies " + cut(list(l.Tools), 256)
+	case len(l.Scopes) > 0:
+		return string(s) + ", and leaves " + cut(list(l.Scopes), 256)
+	}
+	return string(s)
 }

@@ -197,7 +197,7 @@ func (r *record) standing() command.Standing {
 		return ""
 	case own != "" && r.was(command.Commanded):
 		return own
-	case !r.Action.Kind.Contains():
+	case !r.Action.Kind.Contains() || r.Action.Kind == command.QuarantineMemory: // that is aimed at a record
 		return ""
 	case r.was(command.Verified):
 		return command.Contained

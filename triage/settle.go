@@ -104,8 +104,16 @@ func (t *Triage) work(ctx context.Context, b *bus, r *record, rev *uint64) error
 		}
 	}
 	if s := r.Action.Kind.Standing(); s != "" && r.Status == command.Commanded {
-		// The posture is all there is to it, and it is acknowledged.
-		r.move(t.now(), command.Verified, "the posture is set to "+string(s), "")
+		// The posture is all there is to it.
+		held, err := t.readBack(ctx, b, r)
+		switch {
+		case err != nil:
+			return err
+		case held:
+			r.move(t.now(), command.Verified, "the posture reads "+describe(s, r.Action.Limits), "")
+		default:
+			r.move(t.now(), command.Unverified, "the posture does not hold the agent: more than it has room for do already", "")
+		}
 		if err := t.put(ctx, b, r, rev); err != nil {
 			return err
 		}

@@ -35,6 +35,8 @@ type world struct {
 	idp    *local.IDP
 	policy Policy
 	ahead  atomic.Int64 // of triage's clock
+
+	signalsRisk bool
 }
 
 func newWorld(t testing.TB) *world {
@@ -96,6 +98,7 @@ func (w *world) triage() *Triage {
 	w.Helper()
 	cfg := DefaultConfig()
 	cfg.NATS, cfg.SigningKey, cfg.Trust = w.natsConfig(local.TriageRole), w.nats.SigningFile(local.TriageRole), w.trust()
+	cfg.RiskSignals = w.signalsRisk
 	cfg.Tick, cfg.Timeout = 10*time.Millisecond, 2*time.Second
 	tr, err := New(cfg, w.policy, nil, prometheus.NewRegistry(), w.log())
 	w.must(err)

@@ -1,7 +1,8 @@
 // Gateway is an example of an enforcement point: a reverse proxy in front of a
 // tool that refuses a contained agent by itself, without a call per request.
 //
-// It takes the agent's id from a header that who authenticates the agent sets.
+// It takes the agent's id, and what the call is about, from headers that who
+// authenticates the agent sets: an agent must not be able to set them itself.
 package main
 
 import (
@@ -21,6 +22,14 @@ import (
 	"github.com/stakeout-project/stakeout/triage/posture"
 )
 
+// Headers beside that of the agent.
+const (
+	toolHeader     = "Stakeout-Tool"
+	scopesHeader   = "Stakeout-Scopes" // separated by spaces
+	sessionHeader  = "Stakeout-Session"
+	approvedHeader = "Stakeout-Approved" // by whom, where a person has approved this very call
+)
+
 // gate lets through what the agent's posture allows.
 func gate(feed *posture.Feed, header string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,9 +38,12 @@ func gate(feed *posture.Feed, header string, next http.Handler) http.Handler {
 			effect = event.Read
 		}
 		agent := r.Header.Get(header)
-		if d := feed.Decide(agent); agent == "" || !d.Allows(effect) {
+		d := feed.Decide(agent)
+		allowed, why := d.Permits(posture.Call{Effect: effect, Tool: r.Header.Get(toolHeader), Scopes: strings.Fields(r.Header.Get(scopesHeader)),
+			Session: r.Header.Get(sessionHeader), Approved: r.Header.Get(approvedHeader) != ""})
+		if agent == "" || !allowed {
 			w.Header().Set("Stakeout-Incident", d.Incident)
-			http.Error(w, fmt.Sprintf("agent %q is %s", agent, d.Standing), http.StatusForbidden)
+			http.Error(w, fmt.Sprintf("agent %q: %s", agent, why), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -64,6 +64,17 @@ func (p *Posture) At(now event.Timestamp) (worst Hold, ok bool) {
 	return worst, ok
 }
 
+// LimitsAt returns the limits that hold at a time, beside the standing.
+func (p *Posture) LimitsAt(now event.Timestamp) []Limits {
+	var all []Limits
+	for _, h := range p.Holds {
+		if h.Limits != nil && now < h.Expires {
+			all = append(all, *h.Limits)
+		}
+	}
+	return all
+}
+
 // BeatKey is the key of [PostureBucket] under which triage writes that it is
 // alive: a posture of no agent. It is no agent's token.
 const BeatKey = "stakeout.beat"

@@ -62,10 +62,16 @@ func (c CAEPConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
+// TellsRisk reports whether a receiver is told of changes of risk.
+func (c CAEPConfig) TellsRisk() bool {
+	return c.URL != "" && slices.Contains(c.Events, riskLevelChange)
+}
+
 // CAEP tells a receiver of shared signals that a session is over and that the
 // risk is high, each as a security event token that is pushed. The receiver
 // accepts by 202 and acts by itself: that it was told is all that is verified.
 type CAEP struct {
+	kind    command.Kind
 	cfg     CAEPConfig
 	signer  *setSigner
 	token   string
@@ -73,8 +79,8 @@ type CAEP struct {
 	now     func() time.Time
 }
 
-// NewCAEP makes the actor. It reads key and token.
-func NewCAEP(c CAEPConfig) (*CAEP, error) {
+// NewCAEP makes the actor for one of the kinds signal and risk_change. It reads key and token.
+func NewCAEP(c CAEPConfig, kind command.Kind) (*CAEP, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -82,7 +88,7 @@ func NewCAEP(c CAEPConfig) (*CAEP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key_file: %w", err)
 	}
-	p := &CAEP{cfg: c, signer: signer, courier: newCourier("the receiver of shared signals", c.Timeout), now: time.Now}
+	p := &CAEP{kind: kind, cfg: c, signer: signer, courier: newCourier("the receiver of shared signals", c.Timeout), now: time.Now}
 	if c.TokenFile != "" {
 		if p.token, err = readSecret(c.TokenFile); err != nil {
 			return nil, fmt.Errorf("token_file: %w", err)
@@ -92,12 +98,16 @@ func NewCAEP(c CAEPConfig) (*CAEP, error) {
 }
 
 // Kind implements [Actor].
-func (p *CAEP) Kind() command.Kind { return command.Signal }
+func (p *CAEP) Kind() command.Kind { return p.kind }
 
 // Do implements [Actor].
 func (p *CAEP) Do(ctx context.Context, a command.Action) (command.Status, string) {
 	var told []string
-	for _, e := range p.cfg.Events {
+	events := p.cfg.Events
+	if p.kind == command.RiskChange {
+		events = []string{riskLevelChange}
+	}
+	for _, e := range events {
 		body, err := p.signer.sign(p.event(a, e))
 		if err != nil {
 			return command.Failed, err.Error()
@@ -140,6 +150,9 @@ func (p *CAEP) event(a command.Action, name string) set {
 	}
 	if name == riskLevelChange {
 		body["principal"], body["current_level"], body["risk_reason"] = principal, "HIGH", "UNUSUAL_ACTIVITY"
+		if a.Kind == command.RiskChange && a.Risk != nil {
+			body["current_level"], body["previous_level"] = strings.ToUpper(string(a.Risk.Level)), strings.ToUpper(string(a.Risk.Previous))
+		}
 		if a.Claim != nil && a.Claim.Threat != "" {
 			body["risk_reason"] = strings.ToUpper(strings.ReplaceAll(a.Claim.Threat, "-", "_"))
 		}

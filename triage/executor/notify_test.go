@@ -320,7 +320,7 @@ func TestCAEP(t *testing.T) {
 	v, events := setReceiver(t, &key.PublicKey, 503)
 	c := DefaultCAEPConfig()
 	c.URL, c.Audience, c.Issuer, c.KeyFile, c.KeyID, c.TokenFile = v.URL, "https://receiver.example", "https://stakeout.example", file, "k1", keep(t, "let-me-in")
-	p, err := NewCAEP(c)
+	p, err := NewCAEP(c, command.Signal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -636,9 +636,9 @@ func TestNotifierConfigs(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = CAEPConfig{URL: "https://r.example", Audience: "a", Issuer: "i", KeyFile: keepKey(t, curve), Events: []string{"session-revoked"}, Timeout: time.Second}
-	_, err = NewCAEP(c)
+	_, err = NewCAEP(c, command.Signal)
 	f(err, "RSA of 2048 bits or more")
 	c.KeyFile = keep(t, "no pem")
-	_, err = NewCAEP(c)
+	_, err = NewCAEP(c, command.Signal)
 	f(err, "holds no PEM")
 }

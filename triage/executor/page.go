@@ -63,17 +63,22 @@ func (p *Page) Do(ctx context.Context, a command.Action) (command.Status, string
 	return p.webhook.Do(ctx, a)
 }
 
-// Closed takes note in the log that an incident is closed.
-type Closed struct{ log *slog.Logger }
+// Note takes note of an action in the log, which is all there is to some kinds
+// where nobody else is told: that an incident is closed, that a risk is another
+// one, that a canary has come through.
+type Note struct {
+	kind command.Kind
+	log  *slog.Logger
+}
 
-// NewClosed makes the actor.
-func NewClosed(log *slog.Logger) Closed { return Closed{log} }
+// NewNote makes the actor for one of the kinds resolve, risk_change and canary.
+func NewNote(kind command.Kind, log *slog.Logger) Note { return Note{kind, log} }
 
 // Kind implements [Actor].
-func (Closed) Kind() command.Kind { return command.Resolve }
+func (n Note) Kind() command.Kind { return n.kind }
 
 // Do implements [Actor].
-func (c Closed) Do(_ context.Context, a command.Action) (command.Status, string) {
-	c.log.Info("incident closed", "incident", a.Incident, "agent", a.Target.Agent, "reason", a.Reason)
+func (n Note) Do(_ context.Context, a command.Action) (command.Status, string) {
+	n.log.Info(string(n.kind), "incident", a.Incident, "agent", a.Target.Agent, "reason", a.Reason)
 	return command.Verified, "written to the log"
 }

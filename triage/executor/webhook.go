@@ -45,10 +45,12 @@ type Webhook struct {
 	kind    command.Kind
 	url     string
 	keys    [][]byte
+	done    string // that the receiver has to say for it to be verified; empty: that it took the message is enough
 	courier *courier
 }
 
-// NewWebhook makes the actor for one of the kinds notify, page and resolve. It reads the secrets.
+// NewWebhook makes the actor for one of the kinds notify, page, ticket, resolve
+// and quarantine_memory. It reads the secrets.
 func NewWebhook(c WebhookConfig, kind command.Kind) (*Webhook, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -57,7 +59,11 @@ func NewWebhook(c WebhookConfig, kind command.Kind) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Webhook{kind: kind, url: c.URL, keys: keys, courier: newCourier("the receiver", c.Timeout)}, nil
+	w := &Webhook{kind: kind, url: c.URL, keys: keys, courier: newCourier("the receiver", c.Timeout)}
+	if kind == command.QuarantineMemory {
+		w.done = "quarantined"
+	}
+	return w, nil
 }
 
 // readWebhookKeys reads the secrets of a receiver.
@@ -90,7 +96,22 @@ func (w *Webhook) Do(ctx context.Context, a command.Action) (command.Status, str
 		return post(ctx, w.url, body, "Content-Type", "application/json",
 			"webhook-id", a.ID, "webhook-timestamp", at, "webhook-signature", sign(w.keys, a.ID, at, body))
 	}
-	return w.courier.deliver(ctx, request, ok, nil)
+	var answer []byte
+	taken := func(r reply) bool {
+		answer = r.body
+		return ok(r)
+	}
+	status, why := w.courier.deliver(ctx, request, taken, nil)
+	if status != command.Verified || w.done == "" {
+		return status, why
+	}
+	var said struct {
+		Status string `json:"status"`
+	}
+	if err := json.Unmarshal(answer, &said); err != nil || said.Status != w.done {
+		return command.Unverified, fmt.Sprintf(`%s, but did not say {"status":%q}`, why, w.done)
+	}
+	return command.Verified, fmt.Sprintf(`%s and said that it is %s`, why, w.done)
 }
 
 // webhookEvent is the body of the webhook.
@@ -123,7 +144,7 @@ func webhookBody(a command.Action) ([]byte, error) {
 	body, err := json.Marshal(e)
 	if err == nil && len(body) > maxWebhook { // the incident has them all
 		e.Data.Findings, e.Data.Claim = nil, nil
-		e.Data.Target = command.Target{Agent: a.Target.Agent}
+		e.Data.Target = command.Target{Agent: a.Target.Agent, Memory: a.Target.Memory}
 		body, err = json.Marshal(e)
 	}
 	return body, err

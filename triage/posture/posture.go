@@ -195,7 +195,9 @@ type Decision struct {
 	Standing command.Standing
 	Reason   string
 	Incident string
-	Stale    bool // the feed is not relied on
+	Limits   []command.Limits // what is denied besides: see [Decision.Permits]
+	Risk     *command.Risk    // as triage last told it; nil: nothing was found of the agent
+	Stale    bool             // the feed is not relied on
 }
 
 // Decide says how an agent stands now.
@@ -203,9 +205,11 @@ func (f *Feed) Decide(agent string) Decision {
 	d := Decision{Standing: command.Normal}
 	now := f.now()
 	if v, ok := f.agents.Load(agent); ok {
-		if h, ok := v.(*command.Posture).At(event.At(now)); ok {
+		p := v.(*command.Posture)
+		if h, ok := p.At(event.At(now)); ok {
 			d.Standing, d.Reason, d.Incident = h.Standing, h.Reason, h.Incident
 		}
+		d.Limits, d.Risk = p.LimitsAt(event.At(now)), p.Risk
 	}
 	if f.heard.Load() == 0 || f.silence() > f.cfg.Stale {
 		d.Stale = true

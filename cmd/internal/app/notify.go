@@ -15,13 +15,15 @@ type Notify struct {
 	Webhook   executor.WebhookConfig   `koanf:"webhook"`   // notices and closed incidents, to a SOAR
 	Slack     executor.SlackConfig     `koanf:"slack"`     // notices and closed incidents, to a chat
 	OCSF      executor.OCSFConfig      `koanf:"ocsf"`      // notices, to a SIEM
-	CAEP      executor.CAEPConfig      `koanf:"caep"`      // signals, to a receiver of shared signals
+	CAEP      executor.CAEPConfig      `koanf:"caep"`      // signals and changes of risk, to a receiver of shared signals
+	Tickets   executor.WebhookConfig   `koanf:"tickets"`   // tickets
+	Memory    executor.WebhookConfig   `koanf:"memory"`    // memory records to quarantine; it must answer {"status":"quarantined"}
 }
 
 // DefaultNotify tells nobody.
 func DefaultNotify() Notify {
 	return Notify{PagerDuty: executor.DefaultPagerDutyConfig(), Webhook: executor.DefaultWebhookConfig(), Slack: executor.DefaultSlackConfig(),
-		OCSF: executor.DefaultOCSFConfig(), CAEP: executor.DefaultCAEPConfig()}
+		OCSF: executor.DefaultOCSFConfig(), CAEP: executor.DefaultCAEPConfig(), Tickets: executor.DefaultWebhookConfig(), Memory: executor.DefaultWebhookConfig()}
 }
 
 // parts lists what is configured: whether it is used, whether it can be, and the
@@ -32,8 +34,18 @@ func (n Notify) parts() []notifier {
 		{"webhook", n.Webhook.URL != "", n.Webhook.Validate, actors(n.Webhook, executor.NewWebhook, command.Notify, command.Resolve)},
 		{"slack", n.Slack.URLFile != "", n.Slack.Validate, actors(n.Slack, executor.NewSlack, slackKinds(n.Slack)...)},
 		{"ocsf", n.OCSF.Path != "" || n.OCSF.Syslog != "", n.OCSF.Validate, actors(n.OCSF, func(c executor.OCSFConfig, _ command.Kind) (*executor.OCSF, error) { return executor.NewOCSF(c) }, command.Notify)},
-		{"caep", n.CAEP.URL != "", n.CAEP.Validate, actors(n.CAEP, func(c executor.CAEPConfig, _ command.Kind) (*executor.CAEP, error) { return executor.NewCAEP(c) }, command.Signal)},
+		{"caep", n.CAEP.URL != "", n.CAEP.Validate, actors(n.CAEP, executor.NewCAEP, caepKinds(n.CAEP)...)},
+		{"tickets", n.Tickets.URL != "", n.Tickets.Validate, actors(n.Tickets, executor.NewWebhook, command.Ticket)},
+		{"memory", n.Memory.URL != "", n.Memory.Validate, actors(n.Memory, executor.NewWebhook, command.QuarantineMemory)},
 	}
+}
+
+func caepKinds(c executor.CAEPConfig) []command.Kind {
+	kinds := []command.Kind{command.Signal}
+	if c.TellsRisk() {
+		kinds = append(kinds, command.RiskChange)
+	}
+	return kinds
 }
 
 func slackKinds(c executor.SlackConfig) []command.Kind {
@@ -78,9 +90,12 @@ func (n Notify) Validate() error {
 }
 
 // notifiers makes one actor per kind: who pages, who is told, who is signalled,
-// and who takes a page back. Where nobody else is paged, pages go to the log.
+// who takes a page back, and who answers a canary. Where nobody else is paged, pages go to the log.
 func (c Config) notifiers(log *slog.Logger) ([]executor.Actor, error) {
-	kinds := map[command.Kind][]executor.Actor{command.Resolve: {executor.NewClosed(log)}}
+	kinds := map[command.Kind][]executor.Actor{}
+	for _, k := range []command.Kind{command.Resolve, command.RiskChange, command.Canary} {
+		kinds[k] = []executor.Actor{executor.NewNote(k, log)}
+	}
 	for _, part := range c.Notify.parts() {
 		if !part.used {
 			continue

@@ -35,12 +35,12 @@ func TestNotifiers(t *testing.T) {
 		}
 		return strings.Join(names, " ")
 	}
-	if got := kinds(); got != "page resolve" {
+	if got := kinds(); got != "canary page resolve risk_change" {
 		t.Errorf("by default there are actors of %q", got)
 	}
 	got := kinds("notify.pagerduty.routing_key_file="+keep("key", strings.Repeat("k", 32)),
 		"notify.slack.url_file="+keep("chat", "https://chat.example/hook"), "notify.ocsf.path="+filepath.Join(dir, "findings.jsonl"))
-	if got != "page notify resolve" {
+	if got != "canary page notify resolve risk_change" {
 		t.Errorf("there are actors of %q", got)
 	}
 	if got = kinds("notify.ocsf.path=" + filepath.Join(dir, "findings.jsonl")); !strings.Contains(got, string(command.Notify)) {

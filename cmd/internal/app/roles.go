@@ -186,7 +186,9 @@ func (p *process) triage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := triage.New(p.cfg.Triage, policy, p.refuse, p.reg, p.log)
+	cfg := p.cfg.Triage
+	cfg.RiskSignals = cfg.RiskSignals || p.cfg.Notify.CAEP.TellsRisk()
+	t, err := triage.New(cfg, policy, p.refuse, p.reg, p.log)
 	if err != nil {
 		return err
 	}
