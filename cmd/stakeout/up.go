@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -15,8 +16,10 @@ func newUp(g *global) *cobra.Command {
 		Short: "Run the whole pipeline on this machine",
 		Long: `Run all roles in one process, over a Kafka broker, a NATS server and a ClickHouse
 engine that are embedded, listen on loopback and keep their data under up.dir. A
-part whose address the configuration names (kafka.brokers, triage.nats.url,
-store.url) is not embedded: that server is used.
+part for which the configuration names another address than the default
+(kafka.brokers, triage.nats.url, store.url) is not embedded: that server is used.
+For a server of yours on the usual port write localhost:9092, nats://localhost:4222
+or http://localhost:8123: 127.0.0.1 with that port is the default, and embeds.
 
 The embedded parts listen on their usual ports, 9092, 4222 and 8123, or on free
 ones where those are taken, so kcat, nats, curl and Grafana work against them.
@@ -31,10 +34,19 @@ Health, readiness and metrics are on http://127.0.0.1:9600 (/healthz, /readyz,
 			}
 			return app.Up(cmd.Context(), cfg, log, func(cfg app.Config) {
 				fmt.Fprintf(cmd.OutOrStdout(), "kafka %s, nats %s, clickhouse %s, health http://%s\nready for `stakeout ship FILE`; Ctrl-C stops\n",
-					cfg.Kafka.Brokers[0], cfg.Triage.NATS.URL, cfg.Store.URL, cfg.HTTP.Listen)
+					cfg.Kafka.Brokers[0], cfg.Triage.NATS.URL, redacted(cfg.Store.URL), cfg.HTTP.Listen)
 			})
 		},
 	}
+}
+
+// redacted is a URL without the password that it may hold.
+func redacted(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(not a URL)"
+	}
+	return u.Redacted()
 }
 
 var roleDocs = map[app.Role][2]string{

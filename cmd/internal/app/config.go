@@ -58,7 +58,8 @@ type Log struct {
 // HTTP says where /healthz, /readyz and /metrics are served. They hold no event
 // and no credential, but are served without authentication.
 type HTTP struct {
-	Listen string `koanf:"listen"` // host:port; empty serves none
+	Listen   string `koanf:"listen"`   // host:port; empty serves none
+	Insecure bool   `koanf:"insecure"` // allow an address that other machines reach
 }
 
 // Embedded says what `stakeout up` starts beside the roles.
@@ -219,12 +220,15 @@ func (l Log) Validate() error {
 	return nil
 }
 
-// Validate refuses an address that is none.
+// Validate refuses an address that is none, and one that others reach unless that is wanted.
 func (h HTTP) Validate() error {
 	if h.Listen == "" {
 		return nil
 	}
-	return address("listen", h.Listen)
+	if err := address("listen", h.Listen); err != nil || loopback(h.Listen) || h.Insecure {
+		return err
+	}
+	return fmt.Errorf("listen: is %q, which other machines reach, and these pages ask for no password: want 127.0.0.1:PORT, or http.insecure: true where a network policy or firewall keeps strangers away", h.Listen)
 }
 
 // Validate names every setting that cannot be used.
@@ -233,7 +237,14 @@ func (u Embedded) Validate() error {
 	if u.Dir == "" {
 		errs = append(errs, errors.New("dir: is empty, want a directory"))
 	}
-	return errors.Join(append(errs, address("kafka", u.Kafka), address("nats", u.NATS), address("clickhouse", u.ClickHouse))...)
+	for _, part := range []struct{ key, addr string }{{"kafka", u.Kafka}, {"nats", u.NATS}, {"clickhouse", u.ClickHouse}} {
+		err := address(part.key, part.addr)
+		if err == nil && !loopback(part.addr) {
+			err = fmt.Errorf("%s: is %q, want an address of this machine alone, such as 127.0.0.1:0: the embedded parts have no TLS", part.key, part.addr)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Validate names every setting that cannot be used.
@@ -266,6 +277,9 @@ func (t Topics) Validate() error {
 	if t.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("retention: is %s, want 1h or more", t.Retention))
 	}
+	if t.FactsRetention < 14*24*time.Hour { // twice the week after which a fact is told again
+		errs = append(errs, fmt.Errorf("facts_retention: is %s, want 336h or more", t.FactsRetention))
+	}
 	return errors.Join(errs...)
 }
 
@@ -280,9 +294,6 @@ func (g Groups) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: is empty, want the name of a consumer group", x.key))
 		}
 	}
-	if t.FactsRetention < 14*24*time.Hour { // twice the week after which a fact is told again
-		errs = append(errs, fmt.Errorf("facts_retention: is %s, want 336h or more", t.FactsRetention))
-	}
 	return errors.Join(errs...)
 }
 
@@ -295,4 +306,14 @@ func address(key, addr string) error {
 		return fmt.Errorf("%s: is %q, want host:port", key, addr)
 	}
 	return nil
+}
+
+// loopback reports whether only this machine reaches an address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

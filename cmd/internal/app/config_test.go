@@ -209,6 +209,15 @@ func TestValidate(t *testing.T) {
 	}
 	f(`log.format: is "xml"`, func(c *Config) { c.Log.Format = "xml" })
 	f(`http.listen: is "9600"`, func(c *Config) { c.HTTP.Listen = "9600" })
+	f(`http.listen: is ":9600", which other machines reach`, func(c *Config) { c.HTTP.Listen = ":9600" })
+	f(`http.listen: is "0.0.0.0:9600", which other machines reach`, func(c *Config) { c.HTTP.Listen = "0.0.0.0:9600" })
+	f(`up.kafka: is "0.0.0.0:9092", want an address of this machine`, func(c *Config) { c.Up.Kafka = "0.0.0.0:9092" })
+	f(`up.nats: is ":4222", want an address of this machine`, func(c *Config) { c.Up.NATS = ":4222" })
+	f(`up.clickhouse: is "10.0.0.1:8123", want an address of this machine`, func(c *Config) { c.Up.ClickHouse = "10.0.0.1:8123" })
+	f(`kafka.brokers: has "10.0.0.1:9092", which is not on this machine: want tls.enabled: true`, func(c *Config) { c.Kafka.Brokers = []string{"10.0.0.1:9092"} })
+	f(`triage.nats.url: 10.0.0.1:4222 is another machine and the connection has no TLS; want tls://`, func(c *Config) { c.Triage.NATS.URL = "nats://10.0.0.1:4222" })
+	f(`executor.nats.url: 10.0.0.1:4222 is another machine and the connection has no TLS; want tls://`, func(c *Config) { c.Executor.NATS.URL = "nats://10.0.0.1:4222" })
+	f(`store.url: 10.0.0.1:8123 is another machine and not encrypted, want https://`, func(c *Config) { c.Store.URL = "http://10.0.0.1:8123" })
 	f(`up.dir: is empty`, func(c *Config) { c.Up.Dir = "" })
 	f(`up.kafka: is ""`, func(c *Config) { c.Up.Kafka = "" })
 	f(`up.nats: is "x"`, func(c *Config) { c.Up.NATS = "x" })
@@ -239,6 +248,15 @@ func TestValidate(t *testing.T) {
 	})
 	f(`page.timeout: is 0s`, func(c *Config) { c.Page.Timeout = 0 })
 	f(`operator.nats.creds_file: is set beside seed_file`, func(c *Config) { c.Operator.NATS.CredsFile, c.Operator.NATS.SeedFile = "a", "b" })
+
+	for _, listen := range []string{"", "[::1]:9600", "localhost:0"} {
+		if err := (HTTP{Listen: listen}).Validate(); err != nil {
+			t.Errorf("http.listen %q: %v", listen, err)
+		}
+	}
+	if err := (HTTP{Listen: "0.0.0.0:9600", Insecure: true}).Validate(); err != nil {
+		t.Errorf("http.insecure: %v", err)
+	}
 
 	// What is empty matters to the role alone that needs it.
 	for role, want := range map[Role]string{Triage: "triage.signing_key: is empty", Executor: "executor.signing_key: is empty"} {

@@ -43,10 +43,15 @@ func StartLocal(ctx context.Context, cfg Config, log *slog.Logger) (_ *Local, _ 
 		return nil, cfg, fmt.Errorf("%w; stop the 'stakeout up' that uses it, or set up.dir to another one", err)
 	}
 	usual := DefaultConfig()
+	// Whoever names a server by the default address cannot be told from who names none.
+	embeds := func(part, key, addr, elsewhere string) {
+		log.Info("part is embedded, not looked for elsewhere", "part", part, "because", key+" is the default", "addr", addr, "for_a_server_there_write", elsewhere)
+	}
 	if cfg.Store.URL == usual.Store.URL {
 		if err := l.startEngine(ctx, &cfg, log); err != nil {
 			return nil, cfg, err
 		}
+		embeds("clickhouse", "store.url", l.Engine.Addr(), "http://localhost:8123")
 	}
 	if slices.Equal(cfg.Kafka.Brokers, usual.Kafka.Brokers) {
 		kafka := local.DefaultKafkaConfig()
@@ -55,11 +60,13 @@ func StartLocal(ctx context.Context, cfg Config, log *slog.Logger) (_ *Local, _ 
 			return nil, cfg, err
 		}
 		cfg.Kafka.Brokers = []string{l.Kafka.Addr()}
+		embeds("kafka", "kafka.brokers", l.Kafka.Addr(), "localhost:9092")
 	}
 	if cfg.Triage.NATS.URL == usual.Triage.NATS.URL {
 		if l.NATS, err = local.StartNATS(local.NATSConfig{Dir: filepath.Join(cfg.Up.Dir, "nats"), Listen: cfg.Up.NATS}, log); err != nil {
 			return nil, cfg, err
 		}
+		embeds("nats", "triage.nats.url", l.NATS.URL(), "nats://localhost:4222")
 		as := func(r local.NATSRole) command.NATSConfig {
 			return command.NATSConfig{URL: l.NATS.URL(), SeedFile: l.NATS.SeedFile(r), InboxPrefix: l.NATS.InboxPrefix(r)}
 		}
