@@ -13,15 +13,16 @@ import (
 // It grows by the detector's share of the budget each day and holds at most
 // three days of it. Whatever a test risks is taken off before its answer is
 // known. So the expected number of false findings up to day T is at most
-// share * (T + 1), under any dependence between tests and at any rate of events:
+// share * (T + 1.5), under any dependence between tests and at any rate of events:
 // alpha spending, which controls the per-family error rate.
 type Wealth float32
 
-// firstWealth is what a new agent begins with: the budget of a day.
-func firstWealth(share float64) Wealth { return Wealth(share) }
+// firstWealth is what a new agent begins with.
+func firstWealth(share float64) Wealth { return Wealth(restored * share) }
 
 const (
 	wealthDays = 3       // of budget that may be saved up
+	restored   = 1.5     // and that are enough to watch on
 	stake      = 1.0 / 4 // of the wealth that one test with a continuous p-value risks
 )
 
@@ -29,7 +30,12 @@ const (
 //
 // A surprise comes at a known rate while the agent behaves as it always did. The
 // detector is on watch whether this event could surprise or not, so it pays rent
-// for the time that passed, and a flood of events costs it nothing.
+// for the time that passed, and a flood of events costs it nothing. Where the rate
+// is more than the share of the budget, it watches until its wealth is spent, and
+// rests until it has saved half of what it may, and a day's rate: in long turns, so that
+// whether it watches has nothing to do with what the agent is doing. Where even all
+// that it may save does not pay for a day, it does not watch: surprises come in
+// bunches, and one of them would be many findings.
 //
 // A p-value, uniform or larger while the agent behaves as it always did, risks
 // the level that it is compared with.
@@ -54,22 +60,27 @@ func (t Test) suspect() bool { return t.Odd || t.P > 0 && t.P <= suspicious }
 const suspicious = 1e-4
 
 // decide pays for the time since the last event, spends what t risks and says
-// whether t is a finding, and at which level it was asked.
-func (w *Wealth) decide(t Test, share float64, passed time.Duration) (level float64, found bool) {
+// whether t is a finding, and at which level it was asked. Watching tells whether
+// the detector is on watch, before and after.
+func (w *Wealth) decide(t Test, share float64, passed time.Duration, watching bool) (level float64, found, on bool) {
 	days := min(passed.Hours()/24, wealthDays)
 	have := math.Min(float64(*w)+float64(share*days), wealthDays*share)
 	defer func() { *w = Wealth(math.Max(have, 0)) }()
-	switch {
-	case t.Rate > 0 && t.Rate <= have:
+	if t.Rate > 0 {
+		rent := float64(t.Rate * days)
+		if have < rent || t.Rate > wealthDays*share || !watching && have < math.Max(restored*share, t.Rate) {
+			return have, false, false
+		}
 		level = have
-		have -= float64(t.Rate * days)
-		return level, t.Odd
-	case t.Rate == 0 && t.P > 0:
+		have -= rent
+		return level, t.Odd, true
+	}
+	if t.P > 0 {
 		level = have * stake
 		have -= level
-		return level, t.P <= level
+		return level, t.P <= level, watching
 	}
-	return have, false
+	return have, false, watching
 }
 
 // elapsed is the time from one event to the next; never negative, because events may come late.

@@ -28,7 +28,7 @@ func (d CredentialMisuse) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(credentials).test(escalate(v), d.Prior, v.Profile.days)
+	return v.ask(credentials, escalate(v), d.Prior)
 }
 
 // What is remembered of an agent's credentials: in its first slot how long after

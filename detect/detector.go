@@ -37,6 +37,12 @@ type View struct {
 	Evidence float64 // of the session against the peers, this event included, in nats
 }
 
+// ask asks whether an occasion surprises, of an agent that is known.
+func (v View) ask(k kind, o occasion, prior Prior) Test {
+	p := v.Profile
+	return p.novelties[k].test(o, prior, p.days, float32(p.last.Sub(p.first).Hours()/24))
+}
+
 // A Claim is a finding in words.
 type Claim struct {
 	Reason   string

@@ -67,6 +67,7 @@ func (p *Profile) code(c *coder) {
 			c.f32((*float32)(&p.wealth[i]))
 		}
 	}
+	c.u16(&p.watching)
 	c.flag(&p.vouched)
 	c.flag(&p.again)
 	c.flag(&p.drifted)

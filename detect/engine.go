@@ -174,7 +174,9 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	suspect := false
 	for i, d := range e.detectors {
 		t := d.Judge(v)
-		level, ok := p.wealth[d.about.Slot].decide(t, d.share, passed)
+		slot := d.about.Slot
+		level, ok, watching := p.wealth[slot].decide(t, d.share, passed, p.watching>>slot&1 != 0)
+		p.watching = p.watching&^(1<<slot) | bit(watching)<<slot
 		suspect = suspect || t.suspect()
 		if !ok || v.Session.fired&(1<<i) != 0 {
 			continue
@@ -283,4 +285,11 @@ func (e *Engine) Restore(id string, encoded []byte) error {
 		e.agents[restored.id] = restored
 	}
 	return nil
+}
+
+func bit(b bool) uint16 {
+	if b {
+		return 1
+	}
+	return 0
 }

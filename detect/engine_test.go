@@ -109,7 +109,9 @@ func TestReplayChangesNothing(t *testing.T) {
 		}
 		return use("a", i)
 	}
-	want := New(DefaultRules())
+	rules := DefaultRules()
+	rules.Budget = 1 // so that a young agent is on watch
+	want := New(rules)
 	var wantFound []Finding
 	for i := range n {
 		wantFound = append(wantFound, want.Observe(log(i), int64(i), event.Source{})...)
@@ -118,12 +120,12 @@ func TestReplayChangesNothing(t *testing.T) {
 		t.Fatal("nothing is found: the test would show nothing")
 	}
 	for stop := 395; stop < n; stop++ {
-		first := New(DefaultRules())
+		first := New(rules)
 		var found []Finding
 		for i := range stop {
 			found = append(found, first.Observe(log(i), int64(i), event.Source{})...)
 		}
-		second := New(DefaultRules())
+		second := New(rules)
 		for id, b := range first.Changed() {
 			if err := second.Restore(id, b); err != nil {
 				t.Fatal(err)

@@ -25,7 +25,7 @@ func (d Entitlement) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(breaches).test(breach(v), d.Prior, v.Profile.days)
+	return v.ask(breaches, breach(v), d.Prior)
 }
 
 func breach(v View) occasion {

@@ -24,7 +24,7 @@ func (d FirstUse) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(privilegesUsed).test(firstUse(v), d.Prior, v.Profile.days)
+	return v.ask(privilegesUsed, firstUse(v), d.Prior)
 }
 
 func firstUse(v View) occasion {

@@ -26,7 +26,7 @@ func (d Inheritance) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(delegations).test(inherit(v), d.Prior, v.Profile.days)
+	return v.ask(delegations, inherit(v), d.Prior)
 }
 
 // The extent of a delegation is in eighths of the delegator's scopes.

@@ -24,7 +24,7 @@ func (d Memory) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(recalls).test(recall(v), d.Prior, v.Profile.days)
+	return v.ask(recalls, recall(v), d.Prior)
 }
 
 func recall(v View) occasion {

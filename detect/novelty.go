@@ -58,13 +58,20 @@ func (p *Profile) habit(k kind) habit { return habit{&p.novelties[k], k.items(p)
 
 // A Prior is a Gamma prior on a rate of surprises: as if in B days A had been
 // seen. A below one says that agents differ much.
+//
+// Besides, whoever is new shows new sides: of things that come by and by, in the
+// long run as a power of time, the rate falls with age as Youth/age. Youth is the
+// surprises expected while the agent becomes e times as old.
 type Prior struct {
-	A float64 `yaml:"surprises"`
-	B float64 `yaml:"days"`
+	A     float64 `yaml:"surprises"`
+	B     float64 `yaml:"days"`
+	Youth float64 `yaml:"youth"`
 }
 
 // proper reports whether p is a distribution.
-func (p Prior) proper() bool { return p.A > 0 && p.B > 0 && p.A < 1e6 && p.B < 1e6 }
+func (p Prior) proper() bool {
+	return p.A > 0 && p.B > 0 && p.A < 1e6 && p.B < 1e6 && p.Youth >= 0 && p.Youth < 1e6
+}
 
 // An occasion is what one event is to a Novelty.
 type occasion struct {
@@ -73,9 +80,11 @@ type occasion struct {
 	item  uint64 // the thing done, 0 if there is none to remember
 }
 
-// test asks whether an occasion surprises an agent known for so many days.
-func (n *Novelty) test(o occasion, prior Prior, days float32) Test {
-	return Test{Rate: (float64(n.surprises) + prior.A) / (float64(days) + prior.B), Odd: o.odd}
+// test asks whether an occasion surprises of an agent that was judged for so many
+// days, and whose first event was age days ago.
+func (n *Novelty) test(o occasion, prior Prior, days, age float32) Test {
+	rate := (float64(n.surprises)+prior.A)/(float64(days)+prior.B) + prior.Youth/float64(max(age, 1))
+	return Test{Rate: rate, Odd: o.odd}
 }
 
 // benignOdds is how much a surprise counts that was reported: the chance, as long

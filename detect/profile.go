@@ -22,9 +22,10 @@ type Profile struct {
 	budgeted event.Timestamp // until when wealth is paid in
 	wealth   [maxDetectors]Wealth
 
-	vouched    bool // a person says that the baseline is good
-	again      bool // it was reset
-	drifted    bool // drift was reported and has not gone back
+	watching   uint16 // detectors that watch for surprises, a bit each
+	vouched    bool   // a person says that the baseline is good
+	again      bool   // it was reset
+	drifted    bool   // drift was reported and has not gone back
 	privileges Histogram
 	anchors    Anchors
 	novelties  [kinds]Novelty

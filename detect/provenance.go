@@ -30,7 +30,7 @@ func (d Provenance) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(flows).test(flow(v), d.Prior, v.Profile.days)
+	return v.ask(flows, flow(v), d.Prior)
 }
 
 func flow(v View) occasion {

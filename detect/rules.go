@@ -43,15 +43,15 @@ func JointDetectors() []string {
 
 // DefaultRules returns the rules that hold where an operator has written none.
 //
-// The priors say that surprises are rare (one in 560 days of an agent for a first
-// use of high impact, one in 600 to 3,500 for the others) and that agents differ much: one
-// surprise more makes the expected rate several times higher.
+// The priors say that surprises are rare (one in 600 to 3,500 days of an agent, and in
+// one of a hundred agents besides while it becomes e times as old) and that agents
+// differ much: one surprise more makes the expected rate several times higher.
 func DefaultRules() Rules {
 	return Rules{Version: "default", Budget: 0.01, Detectors: []Enabled{
-		{FirstUse{Prior{A: .08, B: 45}}, .17},
+		{FirstUse{Prior{A: .05, B: 45, Youth: .01}}, .17},
 		{Drift{}, .12},
 		{Entitlement{Prior{A: .03, B: 45}}, .08},
-		{Provenance{Prior{A: .05, B: 30}}, .20},
+		{Provenance{Prior{A: .05, B: 30, Youth: .01}}, .20},
 		{Memory{Prior{A: .03, B: 45}}, .08},
 		{SlowDrift{}, .04},
 		{Inheritance{Prior{A: .02, B: 70}}, .03},
@@ -93,7 +93,7 @@ func (r Rules) Validate() error {
 		}
 		sum += d.Share
 		if p, ok := d.Detector.(interface{ prior() Prior }); ok && !p.prior().proper() {
-			bad("detectors.%s.prior: is %v surprises in %v days, want more than 0 of both", name, p.prior().A, p.prior().B)
+			bad("detectors.%s.prior: is %v surprises in %v days, want more than 0 of both, and a youth of 0 or more", name, p.prior().A, p.prior().B)
 		}
 	}
 	for _, d := range r.Joint {

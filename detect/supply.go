@@ -28,7 +28,7 @@ func (d SupplyChain) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(parts).test(part(v), d.Prior, v.Profile.days)
+	return v.ask(parts, part(v), d.Prior)
 }
 
 // The kinds of part, in the lowest two bits of what is remembered of one.

@@ -29,7 +29,7 @@ func (d Telemetry) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.habit(signals).test(impair(v), d.Prior, v.Profile.days)
+	return v.ask(signals, impair(v), d.Prior)
 }
 
 // What is remembered of an agent's telemetry: how far each fault went by habit, as

@@ -48,7 +48,7 @@ func TestDetectionRefusals(t *testing.T) {
 		"my.yaml:3: detectors: shares sum to 2, want at most 1"}, "\n"))
 	f("version: a\nbudget: 1\ndetectors:\n  memory: {share: 0.1}\n  first_use:\n    share: 0.1\n    prior: {surprises: 0, days: 1}\n", strings.Join([]string{
 		"my.yaml:4: detectors.memory.prior: is missing, want {surprises: ..., days: ...}",
-		"my.yaml:7: detectors.first_use.prior: is 0 surprises in 1 days, want more than 0 of both"}, "\n"))
+		"my.yaml:7: detectors.first_use.prior: is 0 surprises in 1 days, want more than 0 of both, and a youth of 0 or more"}, "\n"))
 }
 
 func FuzzDetection(f *testing.F) {
