@@ -171,17 +171,16 @@ func (s *Session) code(c *coder) {
 	for i := range s.read {
 		c.u32(&s.read[i])
 	}
-	s.numbers.code(c)
-	c.u32(&s.delegated)
-	c.u16(&s.scopes)
 	c.octet(&s.unanswered)
+	s.numbers.code(c)
+	c.u16(&s.scopes)
+	c.u32(&s.delegated)
 }
 
 func (n *numbers) code(c *coder) {
 	c.u16(&n.top)
 	c.u16(&n.open)
 	c.octet(&n.lost)
-	c.flag(&n.known)
 }
 
 func (m *poisonedRecord) code(c *coder) {

@@ -86,7 +86,7 @@ func (d Inheritance) Explain(v View) Claim {
 	c := Claim{
 		Reason:   fmt.Sprintf("%s delegated to %s nearly everything that it may do itself", ev.Agent, to),
 		Observed: fmt.Sprintf("%d of its %d scopes delegated in this session: %s", handed, len(ev.CredentialScopes), list(ev.DelegateScopes)),
-		Baseline: fmt.Sprintf("in %d delegations with known scopes since %s at most %s; %.1f wider than before",
+		Baseline: fmt.Sprintf("in %d delegations with known scopes since %s %s; %.1f wider than before",
 			h.trials, v.Profile.first.Time().Format("2006-01-02"), eighths(int(h.items[0])), h.surprises),
 	}
 	switch level {
@@ -99,15 +99,15 @@ func (d Inheritance) Explain(v View) Claim {
 	return c
 }
 
-// eighths says an extent in words: the least that it stands for, and what is less than the next.
+// eighths says an extent by its bound.
 func eighths(level int) string {
 	switch level {
 	case 0:
 		return "none"
 	case whole:
-		return "all of its scopes"
+		return "up to all of its scopes"
 	case excess:
-		return "more than its scopes"
+		return "even more than its scopes"
 	}
-	return fmt.Sprintf("under %d/8 of its scopes", level+1)
+	return fmt.Sprintf("less than %d/8 of its scopes", level+1)
 }

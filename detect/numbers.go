@@ -6,45 +6,54 @@ import "math/bits"
 // highest have not come, and how many will not. It is the window by which IPsec
 // knows a replay (RFC 4303, 3.4.3), put to the opposite use.
 type numbers struct {
-	top   uint16 // lowest bits of the highest number
-	open  uint16 // bit i: top-1-i has not come and is not given up
-	lost  uint8  // given up
-	known bool   // one has come
+	top  uint16 // lowest bits of one more than the highest number; 0: none has come
+	open uint16 // bit i: the number i+1 below the highest has not come and is not given up
+	lost uint8  // given up
 }
 
 const window = 16
 
-// next returns the numbers once seq has come too. A number is given up when patience
-// higher ones have come, or, if the events of this agent come in order, at the end of
-// the session. Fresh says that seq is the highest so far, late that it was waited for.
-func (n numbers) next(seq int64, patience int, end bool) (after numbers, fresh, late bool) {
-	if !n.known {
-		return numbers{top: uint16(seq), known: true}, true, false
+// next returns the numbers once seq has come too.
+//
+// Where the events of an agent come in order, a number is given up when four higher
+// ones have come, and when the session is over. Where they do not, it is given up
+// after a pause in which everything late would have come; what leaves the window
+// before is let go. Fresh says that seq is the highest so far, late that it came after
+// a higher one.
+func (n numbers) next(seq int64, inOrder, over bool) (after numbers, fresh, late bool) {
+	const patience = 4
+	top := uint16(seq) + 1
+	if n.top == 0 {
+		return numbers{top: top}, true, false
 	}
-	step := int(int16(uint16(seq) - n.top)) // serial number arithmetic: RFC 1982
+	step := int(int16(top - n.top)) // serial number arithmetic: RFC 1982
 	switch {
 	case step == 0:
 		return n, false, false
 	case step < 0:
 		bit := uint16(1) << (-step - 1) // none for a number too old
-		late = n.open&bit != 0
+		if n.open&bit == 0 && n.lost > 0 {
+			n.lost--
+		}
 		n.open &^= bit
-		return n, false, late
+		return n, false, true
 	}
-	gone := bits.OnesCount16(n.open)
-	if step > window {
-		gone += step - 1 - window
-		n.open = ^uint16(0)
-	} else {
-		gone -= bits.OnesCount16(n.open << step)
-		n.open = n.open<<step | (1<<(step-1) - 1)
+	older, missing := n.open<<step, ^uint16(0)
+	if step <= window {
+		missing = 1<<(step-1) - 1
 	}
-	n.top = uint16(seq)
-	given := n.open &^ (1<<patience - 1)
-	if end {
-		given = n.open
+	lost := 0
+	switch {
+	case inOrder:
+		lost = bits.OnesCount16(n.open) - bits.OnesCount16(older) + max(step-1-window, 0)
+		given := older | missing
+		if !over {
+			given &^= 1<<patience - 1
+		}
+		lost += bits.OnesCount16(given)
+		older, missing = older&^given, missing&^given
+	case over:
+		lost, older = bits.OnesCount16(n.open), 0
 	}
-	n.open &^= given
-	n.lost = uint8(min(int(n.lost)+gone+bits.OnesCount16(given), 255))
-	return n, true, false
+	return numbers{top: top, open: older | missing, lost: uint8(min(int(n.lost)+lost, 255))}, true, false
 }

@@ -42,6 +42,7 @@ func (s *Session) sensitive() bool { return s.intents&readSensitive != 0 }
 const (
 	told          = 1 << 0  // it is known what the user asked for
 	readSensitive = 1 << 15 // sensitive data was read
+	underWay      = 1 << 14 // a message or a call has come
 )
 
 // with returns the surprises with one more.
@@ -129,6 +130,7 @@ func (p *Profile) track(ev *event.Event) {
 	if s == nil {
 		return
 	}
+	p.trackSignals(ev, s)
 	s.last = max(s.last, ev.Time)
 	for _, e := range ev.Intents {
 		s.intents |= intent(e) | told
@@ -142,10 +144,12 @@ func (p *Profile) track(ev *event.Event) {
 	if ev.Trust == event.Untrusted && s.tainted.empty() {
 		s.tainted.set(ev.ID)
 	}
-	p.trackSignals(ev, s)
 	s.trackScopes(ev)
 	switch ev.Name {
+	case event.UserMessage:
+		s.intents |= underWay
 	case event.ToolCall:
+		s.intents |= underWay
 		if slices.ContainsFunc(ev.ArgOrigins, func(m event.Member[event.Origin]) bool { return m.Value == event.FromUser }) {
 			s.worded |= toolBit(ev.Tool)
 		}

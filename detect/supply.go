@@ -23,7 +23,10 @@ func (d SupplyChain) prior() Prior { return d.Prior }
 // Judge implements [Detector]. It asks of every event that names a model, a build or
 // the server of a tool. What a config.change names, or what comes within two hours of
 // one, is deployed. The first of its kind says nothing: the shipper has begun to tell.
-// A build is asked about only where this agent's builds have come by config.change.
+// A build is asked about only where this agent's builds have come by config.change, a
+// model only where the agent keeps to a few, and a server only where it is plugged in:
+// where the definition of a tool comes from it in the middle of a session. That an
+// agent first calls what it could long have called is everyday life.
 func (d SupplyChain) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
@@ -37,6 +40,9 @@ const (
 	server
 	build
 )
+
+// fewModels is how many models an agent may know and still be one that tries no others.
+const fewModels = 3
 
 // partOf is what is remembered of a part: 14 bits of its name's hash and its kind.
 func partOf(kind int, name string) uint64 {
@@ -78,10 +84,31 @@ func partsOf(ev *event.Event) [build + 1]string {
 // strange reports whether nothing explains a part of a kind that is new.
 func (v View) strange(kind int) bool {
 	p := v.Profile
-	if v.Event.Name == event.ConfigChange || p.deploying(v.Event.Time) || kind == build && !p.announces {
+	switch {
+	case v.Event.Name == event.ConfigChange || p.deploying(v.Event.Time):
+		return false
+	case kind == build && !p.announces:
+		return false
+	case kind == server && !v.pluggedIn():
+		return false
+	case kind == model && p.partsKnown(kind) > fewModels:
 		return false
 	}
 	return p.partsKnown(kind) > 0
+}
+
+// pluggedIn reports whether the event defines a tool in the middle of its session, and
+// did not only come late.
+func (v View) pluggedIn() bool {
+	ev, s := v.Event, v.Session
+	if ev.Name != event.ToolDefinition || s.intents&underWay == 0 {
+		return false
+	}
+	if !ev.Seq.OK {
+		return true
+	}
+	_, _, late := v.Profile.numbersAfter(ev, s)
+	return !late
 }
 
 // partsKnown is how many parts of a kind are remembered.

@@ -59,7 +59,7 @@ func impair(v View) occasion {
 	o := occasion{trial: ev.Seq.OK || ev.Name == event.ToolCall}
 	e := extents(v.Profile.habit(signals).items)
 	if ev.Seq.OK {
-		after, fresh, late := s.numbers.next(ev.Seq.V, v.Profile.patience(), v.Profile.inOrder() && ev.Name == event.SessionEnd)
+		after, fresh, late := v.Profile.numbersAfter(ev, s)
 		if after.lost > s.numbers.lost {
 			level := doublings(int64(after.lost))
 			o.shows(e, gaps, level, after.lost > 1 && e.beyond(gaps, level, 1))
@@ -116,12 +116,12 @@ func hides(ev *event.Event) bool {
 // inOrder reports whether the agent's events have always come in order.
 func (p *Profile) inOrder() bool { return p.habit(signals).items[disorder] == 0 }
 
-// patience is how many higher sequence numbers are waited for.
-func (p *Profile) patience() int {
+// numbersAfter is what the sequence numbers of a session are after an event of it.
+func (p *Profile) numbersAfter(ev *event.Event, s *Session) (after numbers, fresh, late bool) {
 	if p.inOrder() {
-		return 4
+		return s.numbers.next(ev.Seq.V, true, ev.Name == event.SessionEnd)
 	}
-	return window
+	return s.numbers.next(ev.Seq.V, false, ev.Time.Sub(s.last) >= clockSlack)
 }
 
 // count counts the calls that tell no origins, in whichever session.
@@ -140,7 +140,7 @@ func (p *Profile) count(ev *event.Event) {
 // trackSignals follows the sequence numbers and unanswered calls of a session.
 func (p *Profile) trackSignals(ev *event.Event, s *Session) {
 	if ev.Seq.OK {
-		s.numbers, _, _ = s.numbers.next(ev.Seq.V, p.patience(), p.inOrder() && ev.Name == event.SessionEnd)
+		s.numbers, _, _ = p.numbersAfter(ev, s)
 	}
 	switch {
 	case ev.Name == event.ToolResult:
@@ -156,7 +156,7 @@ func (d Telemetry) Explain(v View) Claim {
 	since := fmt.Sprintf("%d events since %s, %.1f faults beyond habit", h.trials, p.first.Time().Format("2006-01-02"), h.surprises)
 	switch impair(v).item >> 8 {
 	case gaps:
-		after, _, _ := s.numbers.next(ev.Seq.V, p.patience(), p.inOrder() && ev.Name == event.SessionEnd)
+		after, _, _ := p.numbersAfter(ev, s)
 		return Claim{
 			Reason:   fmt.Sprintf("events of %s are missing", ev.Agent),
 			Observed: fmt.Sprintf("%d sequence numbers of this session have not come, by number %d", after.lost, ev.Seq.V),
