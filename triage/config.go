@@ -24,6 +24,10 @@ type Config struct {
 	// with an incident about another agent: many have those.
 	LinkGap time.Duration `koanf:"link_gap"`
 
+	// BreachSlack is how long after a verified stop, by its own clock, an agent's
+	// event is not yet taken for activity after containment.
+	BreachSlack time.Duration `koanf:"breach_slack"`
+
 	// RiskSignals has subscribers of shared signals told when the level of an
 	// agent's risk changes. It is set where notify.caep names a receiver.
 	RiskSignals bool `koanf:"risk_signals"`
@@ -41,6 +45,7 @@ func DefaultConfig() Config {
 		Group:       "stakeout-triage",
 		IncidentGap: 24 * time.Hour,
 		LinkGap:     time.Hour,
+		BreachSlack: 10 * time.Second,
 		Tick:        time.Second,
 		Timeout:     5 * time.Second,
 		Replicas:    1,
@@ -74,6 +79,7 @@ func (c Config) Validate() error {
 	}
 	least("incident_gap", c.IncidentGap, time.Minute)
 	least("link_gap", c.LinkGap, time.Second)
+	least("breach_slack", c.BreachSlack, 0)
 	least("tick", c.Tick, time.Millisecond)
 	least("timeout", c.Timeout, 10*time.Millisecond)
 	least("retention", c.Retention, time.Hour)

@@ -29,12 +29,25 @@ import (
 type link struct {
 	key  string // in the bucket of incidents
 	weak bool   // many have it: it leads no further than a short time
+	to   string // id of the incident that a finding names itself; it has no key then
+}
+
+// load reads the id of the incident that l leads to.
+func (l link) load(ctx context.Context, b *bus) (id string, revision uint64, err error) {
+	if l.to != "" {
+		return l.to, 0, nil
+	}
+	return load[string](ctx, b.incidents, l.key)
 }
 
 // linksOf lists the links of f, that of its session first.
 func linksOf(f *detect.Finding) []link {
 	links := []link{{key: "session." + hash(f.Agent, f.Session)}}
 	for _, e := range entitiesOf(f) {
+		if e.Kind == incidentEntity {
+			links = append(links, link{to: e.Name})
+			continue
+		}
 		links = append(links, link{
 			key:  "entity." + hash(string(e.Kind), e.Name),
 			weak: e.Kind != detect.CredentialEntity && e.Kind != detect.MemoryEntity,
@@ -42,6 +55,9 @@ func linksOf(f *detect.Finding) []link {
 	}
 	return links
 }
+
+// incidentEntity names the incident that a finding about a stop belongs to.
+const incidentEntity detect.EntityKind = "incident"
 
 // maxEntities bounds the entities of a finding that are looked at.
 const maxEntities = 8
@@ -90,9 +106,6 @@ func (t *Triage) place(ctx context.Context, b *bus, f *detect.Finding, at stamps
 		return home, err
 	}
 	for n := 0; n < len(links); {
-		if err := t.at("claim"); err != nil {
-			return nil, err
-		}
 		other, err := t.claim(ctx, b, f, links[n], home)
 		switch {
 		case err != nil:
@@ -113,7 +126,7 @@ func (t *Triage) place(ctx context.Context, b *bus, f *detect.Finding, at stamps
 func (t *Triage) home(ctx context.Context, b *bus, f *detect.Finding, links []link, at stamps) (*incident, error) {
 	var home *incident
 	for n, l := range links {
-		p, _, err := load[string](ctx, b.incidents, l.key)
+		p, _, err := l.load(ctx, b)
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +170,7 @@ func (t *Triage) leads(l link, session bool, f *detect.Finding, i *incident) boo
 // with, it returns that one.
 func (t *Triage) claim(ctx context.Context, b *bus, f *detect.Finding, l link, home *incident) (*incident, error) {
 	for {
-		p, rev, err := load[string](ctx, b.incidents, l.key)
+		p, rev, err := l.load(ctx, b)
 		if err != nil || p == home.ID {
 			return nil, err
 		}
@@ -171,6 +184,12 @@ func (t *Triage) claim(ctx context.Context, b *bus, f *detect.Finding, l link, h
 		}
 		if i.ID != home.ID && t.leads(l, false, f, i) && first.absorbs(later) {
 			return i, nil
+		}
+		if l.to != "" {
+			return nil, nil
+		}
+		if err := t.at("claim"); err != nil {
+			return nil, err
 		}
 		if _, err := save(ctx, b.incidents, l.key, home.ID, rev); !errors.Is(err, errConflict) {
 			return nil, err

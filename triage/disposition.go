@@ -17,8 +17,12 @@ func dispose(p *Policy, i *incident, f *detect.Finding) *command.Disposition {
 
 // asked is what the detector asked of the agent's past, and what the incident knows besides.
 func asked(i *incident, f *detect.Finding) []string {
+	normal := fmt.Sprintf("Is this normal for %s? Asked by %s of the agent's profile: p-value %.3g, where the budget reports below %.3g.", f.Agent, f.Detector, f.PValue, f.Level)
+	if certain(f) {
+		normal = fmt.Sprintf("May %s act? Asked by %s of the stops that were verified: no, since action %s.", f.Agent, f.Detector, f.Rules)
+	}
 	q := []string{
-		fmt.Sprintf("Is this normal for %s? Asked by %s of the agent's profile: p-value %.3g, where the budget reports below %.3g.", f.Agent, f.Detector, f.PValue, f.Level),
+		normal,
 		fmt.Sprintf("What does it rest on? %s.", count(len(f.Evidence), "event")),
 		fmt.Sprintf("What else belongs to it? %s so far, by %s.", count(int(i.Count), "finding"), list(i.Detectors)),
 	}
@@ -53,6 +57,10 @@ func thought(i *incident, f *detect.Finding) []string {
 	case detect.MemoryPoisoning:
 		t = append(t, "The record could hold what its agent was meant to remember: then whoever wrote it knows it.")
 	}
+	if certain(f) {
+		t = append(t, "It could be a gateway that the agent does not go through, a token that is accepted without being looked up, or one that was issued anew.",
+			"It could be the agent's clock: then its events say that they are later than they are.")
+	}
 	if len(i.Detectors) > 1 {
 		t = append(t, fmt.Sprintf("Against a harmless explanation: %d independent detectors agree.", len(i.Detectors)))
 	}
@@ -61,7 +69,7 @@ func thought(i *incident, f *detect.Finding) []string {
 
 func reported(p *Policy, i *incident, f *detect.Finding) command.Report {
 	r := command.Report{Verdict: "suspicious", Confidence: confidence(i, f)}
-	if f.PValue <= 0 || f.Level <= 0 || f.Observed == "" {
+	if !certain(f) && (f.PValue <= 0 || f.Level <= 0 || f.Observed == "") {
 		r.Verdict = "insufficient_data"
 	}
 	entry, ok := p.match(f)
@@ -92,6 +100,8 @@ func confidence(i *incident, f *detect.Finding) string {
 	levels := []string{"low", "medium", "high"}
 	n := 0
 	switch {
+	case certain(f):
+		n = 2
 	case f.Level <= 0 || f.PValue <= 0:
 	case f.PValue < f.Level/100:
 		n = 2
@@ -121,6 +131,9 @@ func breaks(k command.Kind, f *detect.Finding) string {
 	}
 	return ""
 }
+
+// certain reports whether f rests on what was verified, and not on what is likely.
+func certain(f *detect.Finding) bool { return f.Detector == BreachDetector }
 
 func orUnknown(s string) string {
 	if s == "" {

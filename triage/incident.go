@@ -116,6 +116,9 @@ func (i *incident) add(f *detect.Finding) {
 	i.Members[n].Count++
 	i.Members[n].Last = hash(f.ID)
 	for _, e := range entitiesOf(f) {
+		if e.Kind == incidentEntity {
+			continue
+		}
 		i.share(shared{Entity: e, Agent: f.Agent, Under: i.ID})
 	}
 }

@@ -97,14 +97,14 @@ func (t *Triage) join(ctx context.Context, b *bus, f *detect.Finding, at stamps)
 		if err != nil {
 			return nil, err
 		}
-		i, err := t.joinAt(ctx, b, home.ID, f)
+		i, err := t.joinAt(ctx, b, home.ID, f, at)
 		if !errors.Is(err, errMoved) {
 			return i, err
 		}
 	}
 }
 
-func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Finding) (*incident, error) {
+func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Finding, at stamps) (*incident, error) {
 	for {
 		i, err := loadIncident(ctx, b, id)
 		switch {
@@ -122,9 +122,13 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		opened := i.Count == 0
 		i.add(f)
 		policy := t.policy.Load()
-		at := chain[0].score(policy.Risk, f.Time)
-		i.Risk = &at
-		for _, p := range propose(policy, i, f, &chain[0], t.now()) {
+		score := chain[0].score(policy.Risk, f.Time)
+		i.Risk = &score
+		proposals := propose(policy, i, f, &chain[0], t.now())
+		if certain(f) {
+			proposals = append(proposals, escalate(i, f, at, t.now()))
+		}
+		for _, p := range proposals {
 			if err := fit(b, &p); err != nil {
 				return nil, err
 			}

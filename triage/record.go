@@ -32,6 +32,7 @@ type record struct {
 	LogSeq   uint64           `json:"log_seq,omitempty"`  // sequence of the last of them
 	Followed int              `json:"followed,omitempty"` // causes that have been followed
 	Posture  command.Standing `json:"posture,omitempty"`  // that was set
+	Noted    command.Status   `json:"noted,omitempty"`    // that stands with the stops
 	Armed    event.Timestamp  `json:"armed,omitempty"`    // that the timer knows
 }
 
@@ -211,7 +212,7 @@ func (r *record) standing() command.Standing {
 
 // owes reports whether something has to be done about r.
 func (r *record) owes() bool {
-	return r.toSend() || r.Logged < len(r.Log) || r.Followed < len(r.Follow) || r.toHold() || r.toRelease() || r.Armed != r.Due
+	return r.toSend() || r.Logged < len(r.Log) || r.Followed < len(r.Follow) || r.toHold() || r.toRelease() || r.toNote() || r.Armed != r.Due
 }
 
 // toHold reports whether a posture has to be set.

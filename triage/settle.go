@@ -119,6 +119,11 @@ func (t *Triage) work(ctx context.Context, b *bus, r *record, rev *uint64) error
 		}
 		t.moved(r)
 	}
+	if r.toNote() {
+		if err := t.note(ctx, b, r); err != nil {
+			return err
+		}
+	}
 	for r.Logged < len(r.Log) {
 		if err := t.tell(ctx, b, r); err != nil {
 			return err
