@@ -64,23 +64,25 @@ const suspicious = 1e-4
 // the detector is on watch, before and after.
 func (w *Wealth) decide(t Test, share float64, passed time.Duration, watching bool) (level float64, found, on bool) {
 	days := min(passed.Hours()/24, wealthDays)
-	have := math.Min(float64(*w)+float64(share*days), wealthDays*share)
-	defer func() { *w = Wealth(math.Max(have, 0)) }()
-	if t.Rate > 0 {
+	have := min(float64(*w)+float64(share*days), wealthDays*share)
+	level = have
+	switch {
+	case t.Rate > 0:
 		rent := float64(t.Rate * days)
-		if have < rent || t.Rate > wealthDays*share || !watching && have < math.Max(restored*share, t.Rate) {
-			return have, false, false
+		on = have >= rent && t.Rate <= wealthDays*share && (watching || have >= max(restored*share, t.Rate))
+		if on {
+			have -= rent
+			found = t.Odd
 		}
-		level = have
-		have -= rent
-		return level, t.Odd, true
-	}
-	if t.P > 0 {
+	case t.P > 0:
 		level = have * stake
 		have -= level
-		return level, t.P <= level, watching
+		found = t.P <= level
+	default:
+		on = watching
 	}
-	return have, false, watching
+	*w = Wealth(have)
+	return level, found, on
 }
 
 // elapsed is the time from one event to the next; never negative, because events may come late.

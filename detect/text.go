@@ -112,17 +112,15 @@ func (f form) unpack(b []byte) string {
 	return string(b)
 }
 
-// hash is the identity of a name inside a profile. Zero means no name, so that
-// the zero slot is an empty one.
+// hash is the identity of a name, or of a row of names, inside a profile. Zero
+// means no name, so that the zero slot is an empty one.
 func hash(parts ...string) uint64 {
-	var d xxhash.Digest
-	d.Reset()
+	var h uint64
 	for _, p := range parts {
-		_, _ = d.WriteString(p) // a Digest's writes cannot fail
-		_, _ = d.WriteString("\x00")
+		h = h*0x9e3779b97f4a7c15 ^ xxhash.Sum64String(p) // an odd factor, of the golden ratio: the order counts
 	}
-	if h := d.Sum64(); h != 0 {
-		return h
+	if h == 0 {
+		return 1
 	}
-	return 1
+	return h
 }
