@@ -55,6 +55,7 @@ type Agent struct {
 	Findings uint64          `json:"findings"`
 	Worst    detect.Severity `json:"worst"`  // of its findings; 0 where there is none
 	Latest   event.Timestamp `json:"latest"` // of its findings; 0 where there is none
+	Risk     *command.Risk   `json:"risk"`   // when the last finding came; null where there is none
 }
 
 // Counts is how many different rows each table holds.
@@ -135,7 +136,13 @@ func (s *Store) History(ctx context.Context, action string) ([]command.Outcome, 
 	return steps, nil
 }
 
-const agentsQuery = `SELECT raw, findings, worst, toUnixTimestamp64Nano(latest_finding) FROM agents_latest
+// The risk of an agent is told with the disposition of each finding about it.
+const agentsQuery = `SELECT raw, findings, worst, toUnixTimestamp64Nano(latest_finding), risk FROM agents_latest
+LEFT JOIN (
+	SELECT f.agent AS agent, argMax(JSONExtractRaw(d.raw, 'risk'), f.time) AS risk
+	FROM (SELECT id, agent, time FROM findings FINAL) AS f INNER JOIN (SELECT finding, raw FROM dispositions FINAL) AS d ON d.finding = f.id
+	GROUP BY agent
+) AS r USING agent
 WHERE ({agent:String} = '' OR agent = {agent:String})
   AND ({tenant:String} = '' OR tenant = {tenant:String})
   AND ({role:String} = '' OR role = {role:String})
@@ -152,10 +159,15 @@ func (s *Store) Agents(ctx context.Context, f AgentFilter) ([]Agent, error) {
 	var agents []Agent
 	err = each(rows, func() error {
 		var a Agent
-		var raw string
+		var raw, risk string
 		var worst uint8
-		if err := rows.Scan(&raw, &a.Findings, &worst, (*int64)(&a.Latest)); err != nil {
+		if err := rows.Scan(&raw, &a.Findings, &worst, (*int64)(&a.Latest), &risk); err != nil {
 			return err
+		}
+		if risk != "" {
+			if err := json.Unmarshal([]byte(risk), &a.Risk); err != nil {
+				return err
+			}
 		}
 		a.Worst = detect.Severity(worst)
 		if err := json.Unmarshal([]byte(raw), &a.Summary); err != nil {

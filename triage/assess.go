@@ -65,11 +65,7 @@ func (t *Triage) countRisk(ctx context.Context, b *bus, agent string, f *detect.
 }
 
 // tellRisks tells of the risks that have grown by a finding of the incident.
-func (t *Triage) tellRisks(ctx context.Context, b *bus, f *detect.Finding, incident string) error {
-	chain, err := t.assess(ctx, b, f)
-	if err != nil {
-		return err
-	}
+func (t *Triage) tellRisks(ctx context.Context, b *bus, chain []risk, incident string) error {
 	for _, r := range chain {
 		if err := t.tellRisk(ctx, b, r.Agent, incident); err != nil {
 			return err

@@ -14,11 +14,11 @@ import (
 // tellFinding tells of a finding and of the incident that has grown by it. It
 // may be told again: the message bears the same id, and whoever keeps cases
 // knows a finding by its own.
-func (t *Triage) tellFinding(ctx context.Context, b *bus, i *incident, f *detect.Finding) error {
+func (t *Triage) tellFinding(ctx context.Context, b *bus, i *incident, f *detect.Finding, own *risk) error {
 	if err := t.at("case"); err != nil {
 		return err
 	}
-	return t.tellCase(ctx, b, i, command.Case{Incident: i.public(), Change: command.Grown, Time: eventNow(t), Disposition: dispose(t.policy.Load(), i, f)}, hash(i.ID, "grown", f.ID))
+	return t.tellCase(ctx, b, i, command.Case{Incident: i.public(), Change: command.Grown, Time: eventNow(t), Disposition: dispose(t.policy.Load(), i, f, own)}, hash(i.ID, "grown", f.ID))
 }
 
 func eventNow(t *Triage) event.Timestamp { return event.At(t.now()) }

@@ -60,7 +60,9 @@ func TestEveryFindingIsDisposed(t *testing.T) {
 	if d := cases[1].Disposition; d.Report.Verdict != "insufficient_data" || d.Report.Confidence != "medium" || !strings.Contains(d.Report.Recommend[0], "No policy answers it") {
 		t.Errorf("disposition is %+v", d)
 	}
-	if got := dispose(tr.policy.Load(), &incident{Count: 1, Detectors: []string{"first_use"}}, &a); cmp.Diff(d, got) != "" {
+	var own risk
+	own.count(&a, 0, "contain")
+	if got := dispose(tr.policy.Load(), &incident{Count: 1, Detectors: []string{"first_use"}}, &a, &own); cmp.Diff(d, got) != "" {
 		t.Errorf("the same finding is disposed of differently:\n%s", cmp.Diff(d, got))
 	}
 }

@@ -11,8 +11,8 @@ import (
 // dispose takes the first look at a finding. It is a function of the finding, of
 // its incident and of the policy, so it needs nothing that could be away, and a
 // replay takes the same look.
-func dispose(p *Policy, i *incident, f *detect.Finding) *command.Disposition {
-	return &command.Disposition{Finding: f.ID, Detector: cut(f.Detector, maxID), Query: asked(i, f), Think: thought(i, f), Report: reported(p, i, f)}
+func dispose(p *Policy, i *incident, f *detect.Finding, own *risk) *command.Disposition {
+	return &command.Disposition{Finding: f.ID, Detector: cut(f.Detector, maxID), Query: asked(i, f), Think: thought(i, f), Report: reported(p, i, f, own), Risk: new(own.score(p.Risk, f.Time))}
 }
 
 // asked is what the detector asked of the agent's past, and what the incident knows besides.
@@ -67,7 +67,7 @@ func thought(i *incident, f *detect.Finding) []string {
 	return bound(t)
 }
 
-func reported(p *Policy, i *incident, f *detect.Finding) command.Report {
+func reported(p *Policy, i *incident, f *detect.Finding, own *risk) command.Report {
 	r := command.Report{Verdict: "suspicious", Confidence: confidence(i, f)}
 	if !certain(f) && (f.PValue <= 0 || f.Level <= 0 || f.Observed == "") {
 		r.Verdict = "insufficient_data"
@@ -77,14 +77,15 @@ func reported(p *Policy, i *incident, f *detect.Finding) command.Report {
 		r.Recommend = []string{"No policy answers it: look whether it needs one."}
 		return r
 	}
-	for n, s := range append(entry.Ladder[:1:1], entry.Also...) {
+	ladder := entry.Ladder[entry.rung(own.score(p.Risk, f.Time).Score, own, f):]
+	for n, s := range append(ladder[:1:1], entry.Also...) {
 		text := fmt.Sprintf("%s by policy %s, %s", s.Kind, entry.Name, s.Mode)
 		if s.Lease > 0 {
 			text += fmt.Sprintf(", undone after %s", s.Lease)
 		}
 		r.Recommend = append(r.Recommend, text)
-		if n == 0 && len(entry.Ladder) > 1 {
-			r.Recommend = append(r.Recommend, fmt.Sprintf("%s where that does not hold", entry.Ladder[1].Kind))
+		if n == 0 && len(ladder) > 1 {
+			r.Recommend = append(r.Recommend, fmt.Sprintf("%s where that does not hold", ladder[1].Kind))
 		}
 		if b := breaks(s.Kind, f); b != "" {
 			r.Breaks = append(r.Breaks, b)

@@ -31,7 +31,7 @@ type incident struct {
 	Into     string   `json:"into,omitempty"`   // id of the incident it was merged into: it does not change any more
 	Absorbed bool     `json:"absorbed,omitempty"`
 
-	Risk *command.Risk `json:"risk,omitempty"` // of the agent when the last finding came
+	Risk *command.Risk `json:"risk,omitempty"` // the highest of its agents
 
 	Threats   []string        `json:"threats,omitempty"`
 	Detectors []string        `json:"detectors,omitempty"`

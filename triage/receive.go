@@ -78,10 +78,14 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error
 	if err := t.empty(ctx, b, i); err != nil {
 		return err
 	}
-	if err := t.tellFinding(ctx, b, i, f); err != nil {
+	chain, err := t.assess(ctx, b, f) // which has counted it
+	if err != nil {
 		return err
 	}
-	if err := t.tellRisks(ctx, b, f, i.ID); err != nil {
+	if err := t.tellFinding(ctx, b, i, f, &chain[0]); err != nil {
+		return err
+	}
+	if err := t.tellRisks(ctx, b, chain, i.ID); err != nil {
 		return err
 	}
 	if err := t.at("seen"); err != nil {

@@ -76,8 +76,9 @@ func newAgents(g *global) *cobra.Command {
 		short: "Show the agents and the state of their baselines",
 		long: `Show agents, those with the worst findings first. A baseline is learning until it
 can judge its agent, then active, and drifted while the agent is away from its own past;
-stale when nothing came for thirty days; reset when a person had it forget.`,
-		head: []string{"AGENT", "ROLE", "TENANT", "STATE", "EVENTS", "PRIVILEGES", "LAST SEEN", "FINDINGS", "WORST"},
+stale when nothing came for thirty days; reset when a person had it forget. Risk, 0 to 100,
+ranks agents by what was found of them lately; half of it is left after three days.`,
+		head: []string{"AGENT", "ROLE", "TENANT", "STATE", "EVENTS", "PRIVILEGES", "LAST SEEN", "FINDINGS", "WORST", "RISK"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "this agent only")
 			cmd.Flags().StringVar(&f.Role, "role", "", "of this role only")
@@ -94,7 +95,7 @@ stale when nothing came for thirty days; reset when a person had it forget.`,
 			if a.Worst > 0 {
 				worst = a.Worst.String()
 			}
-			return []string{a.Agent, a.Role, a.Tenant, string(a.State), fmt.Sprint(a.Events), fmt.Sprint(a.Privileges), when(a.Last), fmt.Sprint(a.Findings), worst}
+			return []string{a.Agent, a.Role, a.Tenant, string(a.State), fmt.Sprint(a.Events), fmt.Sprint(a.Privileges), when(a.Last), fmt.Sprint(a.Findings), worst, risk(a.Risk)}
 		},
 	}.command(g)
 	addBaselines(cmd, g)

@@ -125,6 +125,9 @@ func printIncident(w io.Writer, f store.IncidentFile) error {
 	i := f.Incident
 	line("incident %s: %s, %s", i.ID, state(i), detect.Severity(i.Severity))
 	line("agent %s, session %s, %d findings from %s to %s", i.Agent, i.Session, i.Count, when(i.First), when(i.Last))
+	if i.Risk != nil {
+		line("risk %.0f of 100 (%s) at %s", i.Risk.Score, i.Risk.Level, when(i.Risk.Time))
+	}
 	if i.AgentCount > 1 {
 		more := ""
 		if n := i.AgentCount - len(i.Agents); n > 0 {

@@ -44,7 +44,7 @@ type Incident struct {
 	Last     event.Timestamp `json:"last"`  // latest time of an event
 	Count    uint64          `json:"count"` // of findings
 
-	Risk *Risk `json:"risk,omitempty"` // of the agent when the last of them came
+	Risk *Risk `json:"risk,omitempty"` // the highest of its agents, when a finding of it came
 
 	Agents       []string        `json:"agents,omitempty"` // the first ones of those in it
 	AgentCount   int             `json:"agent_count,omitempty"`
@@ -86,6 +86,8 @@ type Disposition struct {
 	Query    []string `json:"query"` // what was asked of the data, and what it said
 	Think    []string `json:"think"` // observed against baseline, and other explanations
 	Report   Report   `json:"report"`
+
+	Risk *Risk `json:"risk,omitempty"` // of the agent when the finding came
 
 	Suppression string `json:"suppression,omitempty"` // id of the one because of which nothing is done about it
 }
