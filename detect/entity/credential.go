@@ -29,7 +29,7 @@ func (e *Engine) credential(f *detect.Fact, g *group) []detect.Finding {
 			continue
 		}
 		u := g.unit(own.Credential.Issuer)
-		rate, ok := e.surprise(detect.SharedCredentialDetector, g, u, own, own.Known)
+		rate, ok := e.surprise(detect.SharedCredentialDetector, g, u, t, own, own.Known)
 		if !ok {
 			continue
 		}

@@ -99,14 +99,19 @@ func (u *unit) faded(f *detect.Fact) float64 {
 }
 
 // surprise decides whether a surprise of a unit becomes a finding, and lets its
-// habits learn it. What the unit is not to be judged for yet is learned in full.
-func (e *Engine) surprise(detector string, g *group, u *unit, f *detect.Fact, judge bool) (rate float64, found bool) {
+// habits learn it. What is decided of a thing stands for it: those who share one
+// thing are reported or not together, in whatever order they come. What nobody
+// is to be judged for yet is learned in full.
+func (e *Engine) surprise(detector string, g *group, u *unit, t *thing, f *detect.Fact, judge bool) (rate float64, found bool) {
 	j, on := e.joint[detector]
 	if u == nil || !on {
 		return 0, false
 	}
 	rate = e.rate(j, g, u, f)
-	found = judge && rate <= j.share
+	if judge && !t.decided {
+		t.decided, t.watched = true, rate <= j.share
+	}
+	found = judge && t.watched
 	count := 1.0
 	if found {
 		count = benignOdds

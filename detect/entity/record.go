@@ -46,7 +46,7 @@ func (e *Engine) acted(t *thing, x *form, g *group) (c claim, ok bool) {
 		return claim{}, false
 	}
 	x.judged = true
-	rate, ok := e.surprise(detect.RecordDetector, g, g.unit(t.store), own, own.Known)
+	rate, ok := e.surprise(detect.RecordDetector, g, g.unit(t.store), t, own, own.Known)
 	if !ok {
 		return claim{}, false
 	}

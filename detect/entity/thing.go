@@ -23,6 +23,9 @@ type thing struct {
 	widest int      // agents that read it within a day, at most
 	spoken bool     // of its crowd
 	store  string   // of a record
+
+	decided bool // it is known whether surprises about it are findings
+	watched bool // they are
 }
 
 // A form is one way in which a thing was met, and the earliest fact of it.

@@ -25,7 +25,8 @@ func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
 		if own.Deployed {
 			continue
 		}
-		rate, ok := e.surprise(detect.ToolDefinitionDetector, g, u, own, true)
+		t.decided = false // each change is one of its own
+		rate, ok := e.surprise(detect.ToolDefinitionDetector, g, u, t, own, true)
 		if !ok {
 			continue
 		}
@@ -65,7 +66,8 @@ func (e *Engine) offer(f *detect.Fact, g *group) []detect.Finding {
 		if own.Deployed {
 			continue
 		}
-		rate, ok := e.surprise(detect.ToolDefinitionDetector, g, u, own, own.Known)
+		t.decided = false // each change is one of its own
+		rate, ok := e.surprise(detect.ToolDefinitionDetector, g, u, t, own, own.Known)
 		if !ok {
 			continue
 		}

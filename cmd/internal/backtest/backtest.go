@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/detect/entity"
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
@@ -43,6 +44,7 @@ type span struct{ first, last event.Timestamp }
 type run struct {
 	cfg      Config
 	engine   *detect.Engine
+	shared   *entity.Engine // of what the agents share
 	census   *detect.Census
 	decoder  event.Decoder
 	event    event.Event
@@ -55,7 +57,7 @@ type run struct {
 
 // Run reads the files and returns what came of it. Progress is told how many bytes of the files were read.
 func Run(ctx context.Context, cfg Config, progress func(int)) (Report, error) {
-	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), span: map[string]*span{}, sessions: map[string]*session{}}
+	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), shared: entity.New(cfg.Rules, 1), span: map[string]*span{}, sessions: map[string]*session{}}
 	labels, err := readLabels(cfg.Labels)
 	if err != nil {
 		return Report{}, err
@@ -155,13 +157,22 @@ func (r *run) observe(ev *event.Event) {
 		r.sessions[strings.Clone(ev.Session)] = s
 	}
 	s.evidence = max(s.evidence, r.engine.Evidence(ev))
-	for _, f := range r.engine.Observe(ev, r.events, event.Source{}) {
-		if !s.alerted {
+	r.take(r.engine.Observe(ev, r.events, event.Source{}))
+	facts := r.engine.Facts()
+	for i := range facts {
+		r.take(r.shared.Observe(&facts[i]))
+	}
+	r.events++
+}
+
+// take takes findings in. One about what agents share may be about an earlier event.
+func (r *run) take(found []detect.Finding) {
+	for _, f := range found {
+		if s := r.sessions[f.Session]; s != nil && !s.alerted {
 			s.alerted, s.delay = true, f.Time.Sub(s.first)
 		}
 		r.found = append(r.found, f)
 	}
-	r.events++
 }
 
 // rate is the budget of the detector that holds agents against their peers.

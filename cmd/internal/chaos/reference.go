@@ -3,10 +3,12 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/detect/entity"
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
@@ -27,7 +29,7 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 	ref := &reference{events: map[string]bool{}, findings: map[string]string{}, sessions: map[[2]string]bool{}, profiles: map[string]detect.Summary{}}
 	var decoder, second event.Decoder
 	var ev, judged event.Event
-	engine := detect.New(rules)
+	engine, shared := detect.New(rules), entity.New(rules, 1)
 	for i, r := range raw {
 		if err := decoder.Decode(r.Value, &ev); err != nil {
 			ref.rejects++
@@ -42,12 +44,18 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 			return nil, fmt.Errorf("decode event %s again: %w", ev.ID, err)
 		}
 		src := event.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset}
-		for _, f := range engine.Observe(&judged, int64(i), src) {
+		found := engine.Observe(&judged, int64(i), src)
+		for _, f := range engine.Facts() {
+			found = append(found, shared.Observe(&f)...)
+		}
+		for _, f := range found {
 			text, err := json.Marshal(f)
 			if err != nil {
 				return nil, fmt.Errorf("encode finding %s: %w", f.ID, err)
 			}
-			ref.findings[f.ID] = string(text)
+			if ref.findings[f.ID], err = settledText(text); err != nil {
+				return nil, err
+			}
 			ref.sessions[[2]string{f.Agent, f.Session}] = true
 		}
 	}
@@ -59,4 +67,23 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 		ref.profiles[agent] = s
 	}
 	return ref, nil
+}
+
+// settledText is what of a finding follows from the log alone. The facts that agents of
+// different partitions tell of what they share come in any order, so the rate that was
+// expected of it when the last of them came is another one each time.
+func settledText(text []byte) (string, error) {
+	var f detect.Finding
+	if err := json.Unmarshal(text, &f); err != nil {
+		return "", fmt.Errorf("decode finding: %w", err)
+	}
+	if !slices.Contains(detect.JointDetectors(), f.Detector) {
+		return string(text), nil
+	}
+	f.Baseline, f.PValue = "", 0
+	text, err := json.Marshal(f)
+	if err != nil {
+		return "", fmt.Errorf("encode finding %s: %w", f.ID, err)
+	}
+	return string(text), nil
 }

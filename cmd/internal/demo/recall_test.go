@@ -11,6 +11,7 @@ import (
 
 	"github.com/stakeout-project/stakeout/cmd/internal/simulate"
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/detect/entity"
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
@@ -78,11 +79,14 @@ type recallRow struct {
 
 // run gives the events of one fleet to an engine of its own.
 func (r *recall) run(fleet *simulate.Fleet, days float64, events func(func(*event.Event) bool)) {
-	engine := detect.New(detect.DefaultRules())
+	engine, shared := detect.New(detect.DefaultRules()), entity.New(detect.DefaultRules(), 1)
 	var findings []detect.Finding
 	offset := int64(0)
 	events(func(ev *event.Event) bool {
 		findings = append(findings, engine.Observe(ev, offset, event.Source{})...)
+		for _, f := range engine.Facts() {
+			findings = append(findings, shared.Observe(&f)...)
+		}
 		offset++
 		return true
 	})
@@ -164,10 +168,15 @@ func (r *recall) log(t *testing.T) {
 		t.Logf("%-34s %3d of %3d, delay p50 %8s, by%s", name, row.found, row.injected, delay, by.String())
 	}
 	rules := detect.DefaultRules()
-	for _, d := range rules.Detectors {
-		name := d.About().Name
+	log := func(name string, share float64) {
 		rate := float64(r.wrong[name]) / r.agentDays
-		t.Logf("%-34s %3d false, %.5f per agent-day, %.2f of its share", name, r.wrong[name], rate, rate/(d.Share*rules.Budget))
+		t.Logf("%-34s %3d false, %.5f per agent-day, %.2f of its share", name, r.wrong[name], rate, rate/(share*rules.Budget))
+	}
+	for _, d := range rules.Detectors {
+		log(d.About().Name, d.Share)
+	}
+	for _, j := range rules.Joint {
+		log(j.Name, j.Share)
 	}
 	t.Logf("false findings in %.0f agent-days: %.4f per agent-day, budget %g", r.agentDays, r.falseRate(), rules.Budget)
 }
