@@ -66,7 +66,7 @@ policies:
 		}
 		return nil
 	})
-	for _, want := range []string{"query", "think", "Observed: treasury:transfer", "report", "suspicious, confidence", "revoke_token by policy stop, auto", "would break every session that works with credential jti-1", "suspend verified"} {
+	for _, want := range []string{"query", "think", "Observed: treasury:transfer", "report", "suspicious, confidence", "revoke_token by policy stop, auto", "would break every session that works with credential jti-1", "suspend verified", "risk "} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the incident does not tell %q:\n%s", want, shown)
 		}
@@ -99,6 +99,7 @@ policies:
 	}) {
 		t.Errorf("dwell is %+v, want every stage of the one revocation", stages)
 	}
+	risks(t, c, agent)
 	line, err := os.ReadFile(siem)
 	check(t, err)
 	var f struct {
@@ -142,6 +143,7 @@ policies:
 	if r := stakeout(t, "audit", "verify", "--config", c.up.file, "--expect", "x"); r.code == 0 || !strings.Contains(r.err, "want ACTIONS:SEQUENCE:HASH") {
 		t.Errorf("an expectation that is none: %d, %s", r.code, r.err)
 	}
+	brakes(t, c)
 	c.up.stop()
 }
 
