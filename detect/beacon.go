@@ -38,7 +38,7 @@ type beacon struct {
 
 const (
 	beaconLeast  = 8       // intervals that are first looked at, and then whenever they have doubled
-	beaconSpell  = 5       // seconds in which several contacts are one
+	beaconSpell  = 30      // seconds without a contact that end one spell of work and so make an interval
 	beaconLate   = 1 << 15 // seconds; an interval beyond is taken for an event out of order
 	regularLeast = 4       // intervals from which a destination can be called irregular
 	oddRegular   = 1e-6
@@ -78,14 +78,10 @@ func (p *Volumes) beacon(to uint64) *beacon {
 // next returns b after a contact, and whether that makes another interval.
 func (b beacon) next(second uint16) (after beacon, fresh bool) {
 	gap := second - b.last // modulo 65536: 18 hours
-	switch {
-	case gap <= beaconSpell:
-		return b, false
-	case gap > beaconLate:
-		b.last = second
+	b.last = second
+	if gap <= beaconSpell || gap > beaconLate {
 		return b, false
 	}
-	b.last = second
 	b.gaps.learn(float64(gap))
 	return b, true
 }

@@ -34,13 +34,13 @@ func sensitive(ev *event.Event) bool {
 type destinations struct {
 	recent, older [3]uint16
 	returns       uint16 // share of contacts that were with a known one, in 1/65536
+	contacts      uint8  // up to contactsRun
 }
 
 const (
 	bloomBits   = 48
 	bloomFull   = 20        // bits set: about twelve destinations
-	returnGain  = 1.0 / 32  // weight of the newest contact in returns
-	leastUnseen = 1.0 / 32  // no destination is less likely than this to be a new one
+	contactsRun = 64        // contacts that returns remembers
 	allReturns  = 1<<16 - 1 // returns where all contacts were with known ones
 )
 
@@ -57,7 +57,8 @@ func (d *destinations) has(to uint64) bool { return has(&d.recent, to) || has(&d
 // newness is the chance that a contact of this agent is with a destination that
 // is new, as far as it remembers: an agent that writes to somebody else each time surprises nobody with it.
 func (d *destinations) newness() float64 {
-	return max(1-float64(d.returns)/allReturns, leastUnseen)
+	n := float64(d.contacts)
+	return (float64((1-float64(d.returns)/allReturns)*n) + 1) / (n + 1)
 }
 
 func (d *destinations) learn(to uint64) {
@@ -65,7 +66,8 @@ func (d *destinations) learn(to uint64) {
 	if d.has(to) {
 		returned = allReturns
 	}
-	d.returns = uint16(float64(d.returns) + float64(returnGain*(returned-float64(d.returns))))
+	d.contacts = min(d.contacts+1, contactsRun)
+	d.returns = uint16(float64(d.returns) + (returned-float64(d.returns))/float64(d.contacts))
 	if has(&d.recent, to) {
 		return
 	}
@@ -87,4 +89,5 @@ func (d *destinations) code(c *coder) {
 		c.u16(&d.older[i])
 	}
 	c.u16(&d.returns)
+	c.u8(&d.contacts, contactsRun+1)
 }

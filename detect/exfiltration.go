@@ -32,60 +32,75 @@ func (d Exfiltration) Judge(v View) Test {
 
 const (
 	leastOut = 4096 // bytes that are no volume yet
-	oddOut   = 1e-5 // chance below which a call is odd that carries sensitive data where nobody asked for it
-	discount = 1.0 / 8
+	oddOut   = 2e-5 // chance below which an outflow of weight one is odd
+
+	// What makes an outflow less of a threat divides the chance that it may have.
+	notSensitive = 1.0 / 8 // nothing sensitive was read in the session as far as is known
+	askedFor     = 1.0 / 8 // the user asked for the effect
+
+	// Where one call makes most of an hour, its size is the better question as soon
+	// as so many sizes are known; until then the hour's answer counts for less.
+	sizesLeast  = 16
+	unknownSize = 1.0 / 8
 )
 
-// An outflow is how unusual it is what a call carries out: how likely each part is,
-// and how much all of it weighs. It is zero if there is nothing to ask.
+// An outflow is how unusual it is what a call carries out, and how much that
+// weighs. Its weight is 0 if there is nothing to ask.
 type outflow struct {
-	size, hour, newness float64
-	weight              float64
-	sum                 float32 // bytes in the hour so far
+	size, hour float64 // chances of as much in a call through this tool, and in an hour
+	weight     float64
+	isNew      bool    // the destination
+	sum        float32 // bytes in the hour so far
 }
 
-// p is the chance of an outflow as unusual. Size and newness are joined by
-// Fisher's method, which for two is q (1 - ln q) of their product; the hour stands beside them by Bonferroni. A newness
-// has steps and a known destination counts as 1, which makes the joint value larger than it need be.
-func (o outflow) p() float64 {
-	if o.weight == 0 {
-		return 1
-	}
-	q := math.Max(float64(o.size*o.newness), math.SmallestNonzeroFloat64)
-	return math.Min(1, 2*math.Min(float64(q*(1-math.Log(q))), o.hour))
-}
+// p is the chance of an outflow as unusual, by Bonferroni.
+func (o outflow) p() float64 { return math.Min(1, 2*math.Min(o.size, o.hour)) }
 
-// odd holds p against less, where the call weighs less. Weights of at most one keep
-// the chance of an odd call at most what it would be without.
 func (o outflow) odd() bool { return o.weight > 0 && o.p() < oddOut*o.weight }
+
+// newnessWeight is what an outflow weighs for its destination. Half of the weight
+// goes to all contacts, the other half to those with new destinations in proportion to how
+// rare these are with this agent; so the mean is one, and the chance of an odd
+// call stays what it is (weighted p-values: Genovese, Roeder & Wasserman 2006).
+func newnessWeight(isNew bool, newness float64) float64 {
+	if !isNew {
+		return 0.5
+	}
+	return 0.5 + 0.5/newness
+}
 
 func exfiltration(v View) outflow {
 	ev, p := v.Event, &v.Profile.volumes
-	if !leaves(ev) || !ev.Bytes.OK || ev.Bytes.V < leastOut && p.sum[bytesOut] < leastOut {
+	if !leaves(ev) || !ev.Bytes.OK {
 		return outflow{}
 	}
-	o := outflow{size: 1, hour: 1, newness: 1, weight: 1}
-	if s := p.sizeOf(ev.Tool); !s.bytes.near(float32(ev.Bytes.V)) && ev.Bytes.V >= leastOut {
-		o.size = s.bytes.tail(float64(ev.Bytes.V))
-	}
 	before, after := p.sums(ev)
-	if o.sum = after[bytesOut]; !p.hourly[bytesOut].near(o.sum) && o.sum >= leastOut {
-		// The hour is asked about once: when it becomes odd.
-		if h := p.hourly[bytesOut].tail(float64(o.sum)); p.hourly[bytesOut].tail(float64(before[bytesOut])) >= oddOut/2 {
-			o.hour = h
+	o := outflow{size: 1, hour: 1, sum: after[bytesOut]}
+	if o.sum < leastOut && ev.Bytes.V < leastOut {
+		return outflow{}
+	}
+	s, h := &p.sizeOf(ev.Tool).bytes, &p.hourly[bytesOut]
+	if ev.Bytes.V >= leastOut && !s.near(float32(ev.Bytes.V)) {
+		o.size = s.tail(float64(ev.Bytes.V))
+	}
+	most := float32(ev.Bytes.V) > o.sum/2
+	// The hour is asked about once: when it becomes odd.
+	if o.sum >= leastOut && !h.near(o.sum) && !(most && s.n >= sizesLeast) && h.tail(float64(before[bytesOut])) >= oddOut/2 {
+		o.hour = h.tail(float64(o.sum))
+		if most {
+			o.hour = math.Min(1, o.hour/unknownSize)
 		}
 	}
 	if o.size == 1 && o.hour == 1 {
 		return outflow{}
 	}
-	if ev.Destination != "" && !p.known.has(hash(ev.Destination)) {
-		o.newness = p.known.newness()
-	}
+	o.isNew = ev.Destination != "" && !p.known.has(hash(ev.Destination))
+	o.weight = newnessWeight(o.isNew, p.known.newness())
 	if !v.Session.sensitive() && ev.Sensitivity != event.Confidential && ev.Sensitivity != event.Restricted {
-		o.weight *= discount
+		o.weight *= notSensitive
 	}
 	if asked, known := v.Session.asked(ev.Effect); known && asked {
-		o.weight *= discount
+		o.weight *= askedFor
 	}
 	return o
 }
@@ -96,7 +111,7 @@ func (d Exfiltration) Explain(v View) Claim {
 	where := "a destination that is not told"
 	if ev.Destination != "" {
 		where = ev.Destination
-		if o.newness < 1 {
+		if o.isNew {
 			where += ", new to it"
 		}
 	}
