@@ -48,6 +48,7 @@ fuzz: ## fuzz every target for FUZZTIME (default 30s)
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./detect ./ingest ./ingest/event ./ingest/stream ./store ./cmd/internal/simulate
+	$(GO) test -run '^$$' -bench Role -benchtime 1x ./cmd/internal/app
 
 ROUNDS ?= 20
 SEED   ?= 1

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
@@ -204,9 +205,7 @@ type coder struct {
 func (c *coder) take(n int) []byte {
 	if !c.reading {
 		end := len(c.buf)
-		for range n {
-			c.buf = append(c.buf, 0)
-		}
+		c.buf = slices.Grow(c.buf, n)[:end+n] // every byte of it is written by whoever takes it
 		return c.buf[end:]
 	}
 	if len(c.buf) < n {
