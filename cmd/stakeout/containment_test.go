@@ -33,6 +33,7 @@ func TestContainment(t *testing.T) {
 	victims := c.victims(t, 5)
 
 	t.Run("revoked and verified", func(t *testing.T) { c.testRevoked(t, victims[0]) })
+	t.Run("goes on", func(t *testing.T) { c.testGoesOn(t, victims[0]) })
 	t.Run("a provider that lies", func(t *testing.T) { c.testLies(t, victims[1]) })
 	t.Run("nothing to revoke", func(t *testing.T) { c.testNameless(t, victims[2]) })
 
@@ -73,7 +74,8 @@ func (c *containment) settings(t *testing.T, policy string) settings {
 	policy, err := filepath.Abs(policy)
 	check(t, err)
 	return settings{
-		"rules": settings{"response": policy},
+		"rules":  settings{"response": policy},
+		"triage": settings{"breach_slack": "1ms"},
 		"oauth": settings{"vault": c.vault, "server": settings{
 			"revoke_url": c.provider.URL() + "/revoke", "introspect_url": c.provider.URL() + "/introspect",
 			"client_id": c.provider.ClientID(), "secret_file": c.secret, "settle": "500ms",
@@ -218,6 +220,26 @@ func (c *containment) testRevoked(t *testing.T, agent string) {
 	if n := c.commands(t, o.Action.ID); n != 1 {
 		t.Errorf("the action was commanded %d times, want once", n)
 	}
+}
+
+// testGoesOn has the agent use the token that was verified to be gone.
+func (c *containment) testGoesOn(t *testing.T, agent string) {
+	before := len(answer[outcome](t, "actions", "--config", c.up.file, "--agent", agent))
+	line := fmt.Sprintf(`{"time":%q,"event.name":"tool.call","event.id":"goes-on","gen_ai.agent.id":%q,"gen_ai.conversation.id":%q,"stakeout.credential.id":%q,"gen_ai.tool.name":"payout","stakeout.effect":"money"}`,
+		time.Now().UTC().Format(time.RFC3339Nano), agent, "hijacked-"+agent, "jti/of "+agent)
+	if r := stakeoutWith(t, nil, []byte(line+"\n"), "ship", "--config", c.up.file, "-"); r.code != 0 {
+		t.Fatalf("ship: exit status %d\n%s", r.code, r.err)
+	}
+	page := c.action(t, agent, "page", "verified")
+	if !strings.Contains(page.Action.Reason, "goes on although it was stopped: payout with credential jti/of "+agent) || before == 0 {
+		t.Errorf("the page says %q", page.Action.Reason)
+	}
+	eventually(t, 20*time.Second, func() error {
+		if shown := must(t, "incident", "--config", c.up.file, page.Action.Incident); !strings.Contains(shown, "containment_breach: "+agent+" goes on") || !strings.Contains(shown, "timeline") {
+			return fmt.Errorf("the incident does not tell of it:\n%s", shown)
+		}
+		return nil
+	})
 }
 
 func (c *containment) testLies(t *testing.T, agent string) {

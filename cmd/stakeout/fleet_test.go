@@ -84,6 +84,7 @@ type finding struct {
 type outcome struct {
 	Action struct {
 		ID       string   `json:"id"`
+		Incident string   `json:"incident"`
 		Kind     string   `json:"kind"`
 		Mode     string   `json:"mode"`
 		Reason   string   `json:"reason"`

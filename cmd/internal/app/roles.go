@@ -204,6 +204,7 @@ func (p *process) triage(ctx context.Context) error {
 	g.Go(func() error {
 		return p.client.Run(ctx, stream.Group{Name: p.cfg.Triage.Group, Topics: []string{p.cfg.Topics.Findings}}, t.Open)
 	})
+	g.Go(func() error { return p.watchStopped(ctx, t) })
 	return g.Wait()
 }
 
