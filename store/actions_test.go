@@ -93,7 +93,9 @@ func TestActions(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.RunActions(ctx, js, keys) }() // triage has provisioned nothing yet
-	if err := command.Provision(t.Context(), js, command.DefaultLayout()); err != nil {
+	layout := command.DefaultLayout()
+	layout.AckWait = 5 * time.Second // what an outage cuts off between fetch and acknowledgement comes again soon
+	if err := command.Provision(t.Context(), js, layout); err != nil {
 		t.Fatal(err)
 	}
 	pending := func() (n int) {

@@ -128,6 +128,11 @@ func TestEngineCrash(t *testing.T) {
 	engine(t)
 	f := simulated(t, 40, 16, "--seed", "10", "--threats", "privilege-drift,confused-deputy,memory-poisoning")
 	p := up(t, filepath.Join(t.TempDir(), "data"), nil)
+	for line := range strings.Lines(p.log()) { // that nothing was there yet is no reason to warn
+		if strings.Contains(line, "level=WARN") && strings.Contains(line, "consumer") {
+			t.Errorf("a first start warns: %s", line)
+		}
+	}
 	acknowledged := p.shipping(f.file)
 	child := 0
 	for range 4 {
