@@ -27,7 +27,7 @@ func threats() []threat {
 		{name: "indirect-prompt-injection", variants: []string{"send", "share", "money", "delete"}, fits: canInject, stage: (*attack).inject},
 		{name: "memory-poisoning", variants: []string{"own", "shared"}, long: true, fits: canPoisonMemory, stage: (*attack).poisonMemory},
 		{name: "tool-poisoning", variants: []string{"rug-pull", "shadowing"}, fits: anyone, stage: (*attack).poisonTool},
-		{name: "exfiltration", variants: []string{"bulk"}, fits: canExfiltrate, stage: (*attack).exfiltrate},
+		{name: "exfiltration", variants: []string{"bulk", "split", "beacon"}, fits: canExfiltrate, stage: (*attack).exfiltrate},
 		{name: "loop-amplification", variants: []string{"loop"}, fits: anyone, stage: (*attack).loop},
 		{name: "unscoped-inheritance", variants: []string{"full-scopes"}, fits: canDelegate, stage: (*attack).inherit},
 		{name: "credential-escalation", variants: []string{"foreign", "expired", "grown"}, fits: canEscalate, stage: (*attack).escalate},

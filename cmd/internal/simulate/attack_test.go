@@ -139,7 +139,12 @@ func check(t *testing.T, s *story) {
 		}
 	case "exfiltration":
 		last := made[len(made)-1]
-		usual := int64(0)
+		usual, sent := int64(0), int64(0)
+		for _, ev := range made {
+			if ev.Effect != event.Read {
+				sent += ev.Bytes.V
+			}
+		}
 		for _, b := range calls(s.before) {
 			if b.Tool == last.Tool {
 				usual = max(usual, b.Bytes.V)
@@ -148,8 +153,17 @@ func check(t *testing.T, s *story) {
 				t.Errorf("destination %s is known", last.Destination)
 			}
 		}
-		if last.Bytes.V < 5*usual || made[0].Effect != event.Read {
-			t.Errorf("%s sends %d bytes, %d at most before", last.Tool, last.Bytes.V, usual)
+		switch s.Variant {
+		case "bulk":
+			if last.Bytes.V < 5*usual || made[0].Effect != event.Read {
+				t.Errorf("%s sends %d bytes, %d at most before", last.Tool, last.Bytes.V, usual)
+			}
+		case "split":
+			if sent < 5*usual || made[0].Effect != event.Read {
+				t.Errorf("%s sends %d bytes in all, %d at most in a call before", last.Tool, sent, usual)
+			}
+		case "beacon":
+			checkBeacon(t, made)
 		}
 	case "loop-amplification":
 		if len(made) < 200 || made[0].Tool != made[len(made)-1].Tool {
@@ -249,6 +263,19 @@ func checkMemory(t *testing.T, s *story, made []*event.Event) {
 	}
 	if want := 2 + 2*(len(s.Variant)/6); len(s.Sessions) != want { // own: 2, shared: 4
 		t.Errorf("%d sessions, want %d", len(s.Sessions), want)
+	}
+}
+
+func checkBeacon(t *testing.T, made []*event.Event) {
+	t.Helper()
+	if len(made) != 16 {
+		t.Fatalf("%d calls, want 16", len(made))
+	}
+	mean := made[15].Time.Sub(made[0].Time) / 15
+	for i, ev := range made[1:] {
+		if gap := ev.Time.Sub(made[i].Time); gap < mean*9/10 || gap > mean*11/10 {
+			t.Errorf("%s between calls %d and %d, %s on average", gap, i, i+1, mean)
+		}
 	}
 }
 

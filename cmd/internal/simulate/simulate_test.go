@@ -117,7 +117,7 @@ func TestGolden(t *testing.T) {
 	disordered := lines(fleet(t, cfg).Events())
 
 	got := map[string]string{"history": digest(history), "live": digest(now), "disordered": digest(disordered)}
-	want := map[string]string{"history": "e4fe702ac89d314f", "live": "98144ed460c85346", "disordered": "4dfedc424fe7f365"}
+	want := map[string]string{"history": "541c4caa5346e8d7", "live": "98144ed460c85346", "disordered": "d4e8c45645cbb61b"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%d, %d and %d events differ from the golden ones (-want +got):\n%s", len(history), len(now), len(disordered), diff)
 	}

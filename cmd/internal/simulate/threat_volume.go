@@ -1,6 +1,10 @@
 package simulate
 
-import "github.com/stakeout-project/stakeout/ingest/event"
+import (
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
 
 // egress returns an everyday tool of the agent that sends data out, and a read of the most sensitive data it works with.
 func (a *agent) egress() (read, out *held) {
@@ -24,8 +28,12 @@ func canExfiltrate(a *agent, _ string) bool {
 	return read != nil && out != nil
 }
 
-// exfiltrate reads what is sensitive and sends far more than usual to where nothing ever went.
+// exfiltrate reads what is sensitive and sends far more than usual to where nothing ever
+// went: in one call, or split into many of the usual size. Or it only reports there, by the clock.
 func (k *attack) exfiltrate(t int64) int64 {
+	if k.label.Variant == "beacon" {
+		return k.report(t)
+	}
 	read, out := k.agent.egress()
 	d := k.open(k.agent, t)
 	d.start(k.agent.person(2))
@@ -36,20 +44,49 @@ func (k *attack) exfiltrate(t int64) int64 {
 		result.Bytes = event.Some(result.Bytes.V * 20)
 		k.mark(d, call)
 	}
-	call, _ := d.use(out)
-	call.Bytes = event.Some(out.out * k.agent.size >> 10 * times)
-	for _, name := range out.keys {
-		if name == out.target {
-			set(call, name, event.FromModel, "")
-		} else {
-			set(call, name, event.FromTool, read.name)
-		}
+	sends := 1
+	if k.label.Variant == "split" {
+		sends = int(min(times, 60))
 	}
-	k.divert(d, call, out)
-	k.mark(d, call)
+	for range sends {
+		call, _ := d.use(out)
+		if sends == 1 {
+			call.Bytes = event.Some(out.out * k.agent.size >> 10 * times)
+		}
+		for _, name := range out.keys {
+			if name == out.target {
+				set(call, name, event.FromModel, "")
+			} else {
+				set(call, name, event.FromTool, read.name)
+			}
+		}
+		k.divert(d, call, out)
+		k.mark(d, call)
+	}
 	d.say()
 	d.end()
 	return 0
+}
+
+// report sends little, again and again at the same interval give or take a
+// twentieth, to where nothing ever went, in short sessions that nobody asked for.
+func (k *attack) report(t int64) int64 {
+	const beats = 16
+	_, out := k.agent.egress()
+	d := k.open(k.agent, t)
+	d.start(k.agent.person(1))
+	call, _ := d.use(out)
+	call.Bytes = event.Some(k.chance.between(100, 400))
+	k.divert(d, call, out)
+	k.mark(d, call)
+	d.end()
+	if k.stages+1 == beats {
+		return 0
+	}
+	habit := streamOf(k.key, 20)
+	room := max(k.run.end-int64(k.marks[0].at), second)
+	interval := min(habit.between(int64(5*time.Minute), int64(40*time.Minute)), room/beats)
+	return t + interval + k.chance.between(-interval/20, interval/20)
 }
 
 // loop makes the agent call the same tool with the same arguments over and over, at its owner's expense.
