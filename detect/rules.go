@@ -26,19 +26,23 @@ type Enabled struct {
 type Joint struct {
 	Name  string
 	Share float64 // of the budget, 0 to 1
-	Prior Prior   // of surprises, in agent-days
+	Prior Prior   // of surprises, in agent-days; none where the things themselves tell
 }
+
+// HasPrior reports whether the detector holds surprises against a prior.
+func (j Joint) HasPrior() bool { return j.Name != CrowdDetector }
 
 // The joint detectors.
 const (
 	ToolDefinitionDetector   = "tool_definition"
 	SharedCredentialDetector = "shared_credential"
 	RecordDetector           = "record"
+	CrowdDetector            = "crowd"
 )
 
 // JointDetectors lists them.
 func JointDetectors() []string {
-	return []string{ToolDefinitionDetector, SharedCredentialDetector, RecordDetector}
+	return []string{ToolDefinitionDetector, SharedCredentialDetector, RecordDetector, CrowdDetector}
 }
 
 // DefaultRules returns the rules that hold where an operator has written none.
@@ -64,7 +68,8 @@ func DefaultRules() Rules {
 	}, Joint: []Joint{
 		{ToolDefinitionDetector, .03, Prior{A: .02, B: 70}},
 		{SharedCredentialDetector, .03, Prior{A: .02, B: 70}},
-		{RecordDetector, .02, Prior{A: .012, B: 70}},
+		{RecordDetector, .01, Prior{A: .006, B: 70}},
+		{CrowdDetector, .01, Prior{}},
 	}}
 }
 
@@ -108,7 +113,7 @@ func (r Rules) Validate() error {
 			bad("detectors.%s.share: is %v, want more than 0 and at most 1", d.Name, d.Share)
 		}
 		sum += d.Share
-		if !d.Prior.proper() {
+		if d.HasPrior() && !d.Prior.proper() {
 			bad("detectors.%s.prior: is %v surprises in %v days, want more than 0 of both", d.Name, d.Prior.A, d.Prior.B)
 		}
 	}

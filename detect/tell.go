@@ -181,14 +181,7 @@ func (e *Engine) fact(a *agent, ev *event.Event, f Fact) {
 	if f.Tenant == "" {
 		f.Tenant = p.tenant.String()
 	}
-	f.Known, f.Deployed = p.mature(), p.deployedLately(ev.Time)
+	f.Known, f.Deployed = p.mature(), p.deploying(ev.Time)
 	e.facts = append(e.facts, f)
 	e.stats.Told++
-}
-
-// deployedLately reports whether the agent's configuration changed within the day
-// before: what it meets for the first time then may be what was deployed.
-func (p *Profile) deployedLately(at event.Timestamp) bool {
-	h := hourOf(at)
-	return p.deployed != 0 && h >= p.deployed && h <= p.deployed+24
 }

@@ -83,12 +83,22 @@ func parseDetection(file string, data []byte) (detect.Rules, error) {
 	}
 	for _, name := range detect.JointDetectors() {
 		known[name] = true
-		switch conf, ok := d.Detectors[name]; {
-		case ok && conf.Prior == nil:
-			errs = append(errs, fmt.Errorf("detectors.%s.prior: is missing, want {surprises: ..., days: ...}", name))
-		case ok:
-			rules.Joint = append(rules.Joint, detect.Joint{Name: name, Share: conf.Share, Prior: *conf.Prior})
+		conf, ok := d.Detectors[name]
+		if !ok {
+			continue
 		}
+		joint := detect.Joint{Name: name, Share: conf.Share}
+		switch {
+		case joint.HasPrior() && conf.Prior == nil:
+			errs = append(errs, fmt.Errorf("detectors.%s.prior: is missing, want {surprises: ..., days: ...}", name))
+			continue
+		case !joint.HasPrior() && conf.Prior != nil:
+			errs = append(errs, fmt.Errorf("detectors.%s.prior: this detector has none", name))
+			continue
+		case conf.Prior != nil:
+			joint.Prior = *conf.Prior
+		}
+		rules.Joint = append(rules.Joint, joint)
 	}
 	var unknown []string
 	for name := range d.Detectors {

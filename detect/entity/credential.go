@@ -14,7 +14,7 @@ import (
 // credential ids, of more than eight agents that share one, and of an agent that
 // takes the credential of its parent.
 func (e *Engine) credential(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, g, f.Key())
+	t := e.thing(f, f.Key())
 	if f.Delegate != "" && !slices.Contains(t.handed, f.Delegate) && len(t.handed) < maxForms {
 		t.handed = append(t.handed, f.Delegate)
 	}

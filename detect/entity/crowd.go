@@ -11,7 +11,7 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// A visit is an agent that read a record.
+// A visit is an agent that met a thing.
 type visit struct {
 	agent uint32
 	at    event.Timestamp
@@ -20,50 +20,79 @@ type visit struct {
 const (
 	maxCrowd = 32 // agents that are told apart
 	minCrowd = 4  // agents: fewer are no crowd
-	enough   = 20 // records of a store, before one of them can stand out
+	enough   = 20 // things of a kind, before one of them can stand out
 )
 
-// gather finds a memory record that suddenly many agents read, as hardly any
-// record of its store is. The number of agents within a day has its p-value
-// by its rank among the records of the store; beyond all of them the tail
-// is exponential. It says nothing of a store that has fewer than twenty records.
-func (e *Engine) gather(t *thing, f *detect.Fact, g *group) []detect.Finding {
-	t.visit(f)
+// A gathering is what it means that many agents meet one thing of a kind.
+type gathering struct {
+	threat string
+	asi    []string
+	atlas  []string
+	entity detect.EntityKind
+	what   string
+	met    string
+}
+
+func gatherings(k detect.FactKind) gathering {
+	switch k {
+	case detect.DestinationFact:
+		return gathering{detect.DataExfiltration, []string{"ASI02"}, []string{"AML.T0086"}, detect.DestinationEntity, "destination", "sent to"}
+	case detect.PrincipalFact:
+		return gathering{detect.ConfusedDeputy, []string{"ASI03"}, []string{"AML.T0053"}, detect.PrincipalEntity, "principal", "served"}
+	}
+	return gathering{detect.MemoryPoisoning, []string{"ASI06"}, []string{"AML.T0070"}, detect.MemoryEntity, "memory record", "read"}
+}
+
+// gather finds a thing that suddenly many agents meet, as hardly any of its like
+// is: a memory record that all read, a destination that all send to, a principal that all
+// serve. The number of agents within a day has its p-value by its rank among
+// the records of the store, or the destinations or principals of the tenant;
+// beyond all of them the tail is exponential. Agents that were just deployed do not count.
+// It says nothing where fewer than twenty of the like are known, and of three agents or less.
+func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
+	t := e.thing(f, f.Key())
+	j, on := e.joint[detect.CrowdDetector]
 	u := g.unit(f.Store)
-	if n := t.gathered(); u != nil && n > t.widest {
+	if f.Deployed || u == nil || !on {
+		return nil
+	}
+	t.visit(f)
+	if n := t.gathered(); n > t.widest {
 		if t.widest == 0 {
-			u.records++
+			u.things++
 		} else {
-			u.fanouts[t.widest]--
+			u.crowds[t.widest]--
 		}
-		u.fanouts[n]++
+		u.crowds[n]++
 		t.widest = n
 	}
-	j, on := e.joint[detect.RecordDetector]
 	exposure := g.exposure(f)
-	if u == nil || !on || t.spoken || !f.Known || t.widest < minCrowd || u.records <= enough || exposure == 0 {
+	if t.spoken || !f.Known || t.widest < minCrowd || u.things <= enough || exposure == 0 {
 		return nil
 	}
 	p, usual := u.rank(t.widest)
-	// Each record is a test: so many of them are made in an agent-day.
-	rate := p * float64(u.records) * e.partitions * float64(len(g.units)) / exposure
-	if rate > j.share {
+	// Each thing is a test: so many of them, of three kinds, are made in an agent-day.
+	const kinds = 3
+	rate := p * float64(u.things) * e.partitions * float64(len(g.units)) / exposure
+	if rate > j.share/kinds {
 		return nil
 	}
 	t.spoken = true
-	name := f.Store + "/" + f.Record
+	k, name := gatherings(f.Kind), f.Entity
+	if f.Kind == detect.RecordFact {
+		name = f.Store + "/" + f.Record
+	}
 	return []detect.Finding{e.finding(claim{
-		detector: detect.RecordDetector, threat: detect.MemoryPoisoning, severity: detect.Medium,
-		asi: []string{"ASI06"}, atlas: []string{"AML.T0070"},
-		about: []string{"read", f.Entity}, on: f, rate: rate,
-		entities: []detect.Entity{{Kind: detect.MemoryEntity, Name: name}},
-		reason:   fmt.Sprintf("memory record %s is suddenly read by many agents", name),
+		detector: detect.CrowdDetector, threat: k.threat, severity: detect.Medium, asi: k.asi, atlas: k.atlas,
+		about: []string{string(f.Kind), f.Entity}, on: f, rate: rate,
+		entities: []detect.Entity{{Kind: k.entity, Name: name}},
+		reason:   fmt.Sprintf("%s %s is suddenly %s by many agents", k.what, name, k.met),
 		observed: fmt.Sprintf("%d agents within a day, the last of them %s", t.widest, f.Agent),
-		baseline: fmt.Sprintf("of %d other records of the store the most read had %d agents within a day", u.records-1, usual),
+		baseline: fmt.Sprintf("of %d others of its kind the most %s had %d agents within a day", u.things-1, k.met, usual),
 	})}
 }
 
-// visit notes that an agent read the record.
+// visit notes that an agent met the thing.
 func (t *thing) visit(f *detect.Fact) {
 	t.crowd = append(t.crowd, visit{person("agent", f.Agent), f.Time})
 	slices.SortFunc(t.crowd, func(a, b visit) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.agent, b.agent)) })
@@ -73,7 +102,7 @@ func (t *thing) visit(f *detect.Fact) {
 	}
 }
 
-// gathered is the largest number of agents that read the record within a day.
+// gathered is the largest number of agents that met the thing within a day.
 func (t *thing) gathered() int {
 	most := 0
 	for i, last := range t.crowd {
@@ -88,21 +117,21 @@ func (t *thing) gathered() int {
 	return most
 }
 
-// rank is the p-value of a record that n agents read within a day, among the
-// others of its store, and the most that read one of those.
+// rank is the p-value of a thing that n agents met within a day, among the
+// others of its kind, and the most that met one of those.
 func (u *unit) rank(n int) (p float64, usual int) {
-	others, as, excess := -1, -1, 0 // not counting the record itself
-	for k, records := range u.fanouts {
+	others, as, excess := -1, -1, 0 // not counting the thing itself
+	for k, things := range u.crowds {
 		if k == n {
 			excess -= k - 1
-			usual = max(usual, min(k, k*(records-1)))
-		} else if records > 0 {
+			usual = max(usual, min(k, k*(things-1)))
+		} else if things > 0 {
 			usual = max(usual, k)
 		}
-		others += records
-		excess += records * max(k-1, 0)
+		others += things
+		excess += things * max(k-1, 0)
 		if k >= n {
-			as += records
+			as += things
 		}
 	}
 	p = float64(as+1) / float64(others+1)
@@ -110,7 +139,7 @@ func (u *unit) rank(n int) (p float64, usual int) {
 		return p, usual
 	}
 	// Beyond the largest: its own rank, and exponentially less from there, with the
-	// mean that the records have or that the largest of them asks for.
+	// mean that the things have or that the largest of them asks for.
 	mean := max(float64(excess+1)/float64(others+1), float64(usual)/math.Log(float64(others+1)))
 	return 1 / float64(others+1) * math.Exp(-float64(n-usual)/mean), usual
 }

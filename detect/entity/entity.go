@@ -86,7 +86,7 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 	case detect.RecordFact:
 		found = e.record(f, g)
 	case detect.DestinationFact, detect.PrincipalFact:
-		e.thing(f, g, f.Key())
+		found = e.gather(f, g)
 	}
 	e.stats.Findings += uint64(len(found))
 	return found

@@ -22,7 +22,6 @@ import (
 type group struct {
 	agents [sketchWords]uint64 // a linear counting sketch
 	first  event.Timestamp
-	things int // ever met
 	units  map[string]*unit
 }
 
@@ -30,8 +29,8 @@ type group struct {
 type unit struct {
 	surprises float64
 	last      event.Timestamp
-	fanouts   [maxCrowd + 1]int // records of a store, by the agents that read them within a day
-	records   int
+	crowds    [maxCrowd + 1]int // things, by the agents that met them within a day
+	things    int
 }
 
 const (

@@ -8,7 +8,7 @@ import (
 
 // record follows a memory record from who writes it to who acts on it.
 func (e *Engine) record(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, g, f.Key())
+	t := e.thing(f, f.Key())
 	if f.Store != "" {
 		t.store = f.Store
 	}
@@ -18,7 +18,7 @@ func (e *Engine) record(f *detect.Fact, g *group) []detect.Finding {
 	case detect.Acted:
 		meet(&t.acts, f.Agent+"\x00"+f.Session, f)
 	case detect.Read:
-		return e.gather(t, f, g)
+		return e.gather(f, g)
 	}
 	var found []detect.Finding
 	for _, x := range t.acts {

@@ -19,8 +19,8 @@ type thing struct {
 	forms  []*form  // in which it was met: agents of a credential, servers of a tool, definitions, writings of a record
 	acts   []*form  // on a record, by agent
 	handed []string // agents to whom a credential was handed on
-	crowd  []visit  // agents that read a record lately
-	widest int      // agents that read it within a day, at most
+	crowd  []visit  // agents that met it lately
+	widest int      // agents that met it within a day, at most
 	spoken bool     // of its crowd
 	store  string   // of a record
 
@@ -42,7 +42,7 @@ const (
 )
 
 // thing returns what is known of an entity.
-func (e *Engine) thing(f *detect.Fact, g *group, key string) *thing {
+func (e *Engine) thing(f *detect.Fact, key string) *thing {
 	t := e.things[key]
 	if t == nil {
 		if len(e.things) >= e.limit {
@@ -50,7 +50,6 @@ func (e *Engine) thing(f *detect.Fact, g *group, key string) *thing {
 		}
 		t = &thing{key: key}
 		e.things[key] = t
-		g.things++
 	}
 	t.last = max(t.last, f.Time)
 	return t

@@ -12,7 +12,7 @@ import (
 // server that changes its definitions often is expected to. It says nothing where
 // server or hash are missing.
 func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, g, f.Key()+"\x00"+f.Tool)
+	t := e.thing(f, f.Key()+"\x00"+f.Tool)
 	u := g.unit(f.Entity)
 	var found []detect.Finding
 	for _, x := range meet(&t.forms, f.Hash, f) {
@@ -48,7 +48,7 @@ func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
 // it from its own for a day: shadowing. Two servers that offered it from the
 // beginning are no surprise, nor is a server that other roles use.
 func (e *Engine) offer(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, g, f.Key())
+	t := e.thing(f, f.Key())
 	u := g.unit(f.Entity)
 	var found []detect.Finding
 	for _, x := range meet(&t.forms, f.Server, f) {
