@@ -78,6 +78,7 @@ func TestImports(t *testing.T) {
 	f("rules", "detect", "triage", "triage/command", "ingest/event")
 	f("deploy/local")
 	f("deploy/kafka")
+	f("deploy/certs")
 
 	for pkg, imports := range all {
 		for _, i := range imports {
