@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/stakeout-project/stakeout/detect"
 )
@@ -28,15 +29,20 @@ func Peers(name string) (*detect.Peers, error) {
 	return &p, nil
 }
 
-// WritePeers writes what [Peers] reads.
+// WritePeers writes what [Peers] reads, in place of what the file held before: who
+// reads it meanwhile gets the one or the other.
 func WritePeers(name string, p *detect.Peers) (err error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
 		return fmt.Errorf("write peers: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := json.NewEncoder(f).Encode(p); err != nil {
-		return fmt.Errorf("write peers: %w", err)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write peers: %w", errors.Join(err, os.Remove(f.Name())))
+		}
+	}()
+	if err := errors.Join(json.NewEncoder(f).Encode(p), f.Sync(), f.Close()); err != nil {
+		return err
 	}
-	return nil
+	return os.Rename(f.Name(), name)
 }
