@@ -70,6 +70,7 @@ THREATS
 	f.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "seed of all chance")
 	f.StringSliceVar(&cfg.Threats, "threats", cfg.Threats, "threats to inject: names, all or none")
 	f.IntVar(&cfg.Injections, "injections", cfg.Injections, "attacks of each threat")
+	f.BoolVar(&cfg.Evasive, "evasive", false, "attacks by somebody who knows how they are looked for: slow, split, in the shape of what is usual")
 	f.DurationVar(&cfg.AttackFrom, "attack-from", cfg.AttackFrom, "clean history before the first attack (default 14 days, or half of it)")
 	f.Float64Var(&cfg.Disorder, "disorder", cfg.Disorder, "share of events that arrive late; above 0 some also arrive twice")
 	f.StringVar(&start, "start", cfg.Start.Format(time.RFC3339), "time of the first event")

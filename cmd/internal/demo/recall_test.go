@@ -60,6 +60,19 @@ func TestRecall(t *testing.T) {
 		}
 		r.log(t)
 	})
+	t.Run("evasive", func(t *testing.T) {
+		r := recall{}
+		const weeks = 6
+		for seed := range uint64(3) {
+			fleet, err := simulate.New(simulate.Config{Agents: 120, Tenants: 2, Days: 7 * weeks, Rate: 120, Seed: seed + 1,
+				Start: now.Add(-weeks * 7 * 24 * time.Hour), AttackFrom: 14 * 24 * time.Hour, Threats: []string{"all"}, Injections: 6, Evasive: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.run(fleet, 7*weeks, fleet.Events())
+		}
+		r.log(t)
+	})
 }
 
 // recall counts over many fleets.

@@ -83,7 +83,11 @@ type mark struct {
 // arm plans the attacks.
 func (r *run) arm(names []string, injections int) {
 	r.attacks, r.taken = nil, make([]bool, len(r.agents))
-	for _, t := range threats() {
+	kinds := threats()
+	if r.fleet.cfg.Evasive {
+		kinds = evasions()
+	}
+	for _, t := range kinds {
 		if !slices.Contains(names, t.name) && !slices.Contains(names, "all") {
 			continue
 		}

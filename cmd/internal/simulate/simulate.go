@@ -35,6 +35,7 @@ type Config struct {
 
 	Threats    []string      `koanf:"threats"`     // names from [Threats]; none: a clean history; "all": every one
 	Injections int           `koanf:"injections"`  // of each threat
+	Evasive    bool          `koanf:"evasive"`     // as somebody does it who knows how it is looked for
 	AttackFrom time.Duration `koanf:"attack_from"` // clean history before the first attack; 0: 14 days, or half of the time where that is less
 
 	Disorder float64 `koanf:"disorder"` // share of events that arrive up to two minutes late; above 0, one in a thousand also arrives twice
