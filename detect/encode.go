@@ -86,6 +86,7 @@ func (p *Profile) code(c *coder) {
 	c.u8(&p.nextPoison, poisonSlots)
 	p.volumes.code(c)
 	c.flag(&p.announces)
+	c.u16(&p.losses)
 	c.u32(&p.deployed)
 }
 

@@ -37,6 +37,7 @@ type Profile struct {
 	nextPoison uint8
 
 	announces bool   // its builds have come with a change of configuration
+	losses    uint16 // sequence numbers that never came
 	deployed  uint32 // hour, since 1970, of the last change of configuration
 }
 

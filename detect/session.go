@@ -20,7 +20,7 @@ type Session struct {
 	credential Text       // that the session acts with
 	tainted    Brief      // event that brought untrusted content in
 	recalled   Brief      // event that read a poisoned memory record
-	unanswered uint8      // calls since a result came in last; it stands here to fill a gap
+	unanswered uint8      // turns with calls since a result came in last; it stands here to fill a gap
 	poison     uint32     // fingerprint of that record
 	surprises  [2]float32 // the largest to the agent's peers, in nats
 	worded     uint32     // tools called in the user's own words, a bit each; two may share one
@@ -43,6 +43,7 @@ const (
 	told          = 1 << 0  // it is known what the user asked for
 	readSensitive = 1 << 15 // sensitive data was read
 	underWay      = 1 << 14 // a message or a call has come
+	thought       = 1 << 13 // the model was called since a tool was
 )
 
 // with returns the surprises with one more.

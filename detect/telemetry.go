@@ -24,7 +24,8 @@ func (d Telemetry) prior() Prior { return d.Prior }
 // Judge implements [Detector]. It asks of every event of a session. Each fault is held
 // against the worst that this agent's telemetry did by itself: a shipper that loses
 // packets, never sends results or has a poor clock is known for it. Where events have
-// no sequence number it asks about results and origins only.
+// no sequence number it asks about results and origins only, and about results only
+// where the log has model.call.
 func (d Telemetry) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
@@ -36,7 +37,7 @@ func (d Telemetry) Judge(v View) Test {
 // doublings of what its comment says.
 const (
 	gaps       = iota // sequence numbers lost in a session
-	silence           // calls in a row without a result in their session
+	silence           // turns in a row whose calls got no result in their session
 	blindness         // calls in a row without origins, over all sessions; counted from 1
 	backwards         // time by which the clock went back within a session, in five minutes
 	disorder          // 1: events have come out of order
@@ -44,8 +45,13 @@ const (
 	allSignals        // how many there are
 )
 
-// runLeast is the length from which a run without results or origins may be one too many.
-const runLeast = 4
+// The length from which a run may be one too many: of turns without results, which
+// come at once or not at all, and of calls without origins, where the shipper finds none
+// for what the model made up.
+const (
+	turnsLeast = 4
+	callsLeast = 8
+)
 
 // muchLonger is by how many doublings a run is longer than any by habit: four times as long.
 const muchLonger = 2
@@ -62,7 +68,7 @@ func impair(v View) occasion {
 		after, fresh, late := v.Profile.numbersAfter(ev, s)
 		if after.lost > s.numbers.lost {
 			level := doublings(int64(after.lost))
-			o.shows(e, gaps, level, after.lost > 1 && e.beyond(gaps, level, 1))
+			o.shows(e, gaps, level, e.beyond(gaps, level, 1) && v.Profile.lossTail(s, int(after.lost), ev.Seq.V) < unusualLoss)
 		}
 		if fresh {
 			level := doublings(int64(s.last.Sub(ev.Time) / clockSlack))
@@ -76,13 +82,14 @@ func impair(v View) occasion {
 	case event.ToolResult:
 		o.shows(e, silence, doublings(int64(s.unanswered)), false)
 	case event.ToolCall:
-		run := int(s.unanswered) + 1
-		o.lacks(e, silence, run, doublings(int64(run)))
-		switch blind := int(e[blind]); {
+		if turns := s.turnsUnanswered(); turns >= turnsLeast {
+			o.lacks(e, silence, doublings(int64(turns)))
+		}
+		switch calls := int64(e[blind]); {
 		case tells(ev):
-			o.shows(e, blindness, 1+doublings(int64(blind)), false)
-		case hides(ev):
-			o.lacks(e, blindness, blind+1, 1+doublings(int64(blind)+1))
+			o.shows(e, blindness, 1+doublings(calls), false)
+		case hides(ev) && calls+1 >= callsLeast:
+			o.lacks(e, blindness, 1+doublings(calls+1))
 		}
 	}
 	return o
@@ -95,13 +102,27 @@ func (o *occasion) shows(e extents, fault, level int, odd bool) {
 	}
 }
 
-// lacks takes in a run of calls that goes on, of which only the end teaches: else a
+// lacks takes in a run that goes on, of which only the end teaches: else a
 // run that never ends would excuse itself. Where none has ever ended, what is missed
 // was never there.
-func (o *occasion) lacks(e extents, fault, run, level int) {
-	if run >= runLeast && e[fault] > 0 && e.beyond(fault, level, muchLonger) {
+func (o *occasion) lacks(e extents, fault, level int) {
+	if e[fault] > 0 && e.beyond(fault, level, muchLonger) {
 		o.shows(e, fault, level, true)
 	}
+}
+
+// unusualLoss is the chance below which a session's losses are not the agent's own rate.
+const unusualLoss = 1e-5
+
+// lossTail is the chance that so many numbers are lost, or more, of a session that has
+// come to a number, counted from its beginning. Numbers are lost at a rate of which
+// half of one in a thousand is thought before any is known, so losses are negative
+// binomial. Losses that come in bursts, a batch at a time, are held against the
+// largest before besides.
+func (p *Profile) lossTail(s *Session, lost int, number int64) float64 {
+	known := float64(max(int(p.losses)-int(s.numbers.lost), 0)) + 0.5 // in other sessions
+	rate := known / (float64(p.novelties[signals].trials) + 1000)
+	return binomialTail(lost, float64(rate*float64(max(number, int64(lost)))), known)
 }
 
 // tells reports whether a call says where its arguments came from.
@@ -140,14 +161,28 @@ func (p *Profile) count(ev *event.Event) {
 // trackSignals follows the sequence numbers and unanswered calls of a session.
 func (p *Profile) trackSignals(ev *event.Event, s *Session) {
 	if ev.Seq.OK {
-		s.numbers, _, _ = p.numbersAfter(ev, s)
+		after, _, _ := p.numbersAfter(ev, s)
+		p.losses = uint16(max(0, min(int(p.losses)+int(after.lost)-int(s.numbers.lost), math.MaxUint16)))
+		s.numbers = after
 	}
-	switch {
-	case ev.Name == event.ToolResult:
+	switch ev.Name {
+	case event.ModelCall:
+		s.intents |= thought
+	case event.ToolCall:
+		s.unanswered = uint8(min(s.turnsUnanswered(), math.MaxUint8))
+		s.intents &^= thought
+	case event.ToolResult:
 		s.unanswered = 0
-	case ev.Name == event.ToolCall && s.unanswered < math.MaxUint8:
-		s.unanswered++
 	}
+}
+
+// turnsUnanswered is how many turns will be without a result once a tool is called.
+// Calls that the model made at once are one turn: their results are still to come.
+func (s *Session) turnsUnanswered() int {
+	if s.unanswered == 0 || s.intents&thought != 0 {
+		return int(s.unanswered) + 1
+	}
+	return int(s.unanswered)
 }
 
 // Explain implements [Detector].
@@ -160,7 +195,7 @@ func (d Telemetry) Explain(v View) Claim {
 		return Claim{
 			Reason:   fmt.Sprintf("events of %s are missing", ev.Agent),
 			Observed: fmt.Sprintf("%d sequence numbers of this session have not come, by number %d", after.lost, ev.Seq.V),
-			Baseline: fmt.Sprintf("%s in a session; %s", fewer(h.items[gaps], "lost"), since),
+			Baseline: fmt.Sprintf("%s in a session, %d in all: the chance of as many is %.2g; %s", fewer(h.items[gaps], "numbers lost"), p.losses, p.lossTail(s, int(after.lost), ev.Seq.V), since),
 		}
 	case backwards:
 		return Claim{
@@ -171,21 +206,21 @@ func (d Telemetry) Explain(v View) Claim {
 	case silence:
 		return Claim{
 			Reason:   fmt.Sprintf("%s calls on, and no results come", ev.Agent),
-			Observed: fmt.Sprintf("%d calls in a row without a result in this session", int(s.unanswered)+1),
-			Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[silence], "unanswered"), since),
+			Observed: fmt.Sprintf("%d turns in a row without the result of a call in this session", s.turnsUnanswered()),
+			Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[silence], "turns without one"), since),
 		}
 	}
 	return Claim{
 		Reason:   fmt.Sprintf("%s no longer tells where the arguments of its calls come from", ev.Agent),
 		Observed: fmt.Sprintf("%d calls in a row without origins", int(h.items[blind])+1),
-		Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[blindness]-1, "without origins"), since),
+		Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[blindness]-1, "calls without origins"), since),
 	}
 }
 
 // fewer says an extent by its bound.
 func fewer(level uint16, what string) string {
 	if level == 0 {
-		return "none " + what
+		return "no " + what
 	}
 	return fmt.Sprintf("fewer than %d %s", 1<<level, what)
 }
