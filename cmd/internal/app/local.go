@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,7 +149,7 @@ func (l *Local) announce(cfg Config) error {
 	if l.NATS != nil {
 		op.Approver = l.NATS.SigningKey(local.OperatorRole)
 	}
-	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, cfg.Store.URL, cfg.Store.User, cfg.Store.PasswordFile, cfg.HTTP.Listen, op, cfg.Actions.Trust}, "", "  ")
+	b, err := json.MarshalIndent(addresses{cfg.Kafka.Brokers, withoutPassword(cfg.Store.URL), cfg.Store.User, cfg.Store.PasswordFile, cfg.HTTP.Listen, op, cfg.Actions.Trust}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", addressFile, err)
 	}
@@ -158,6 +159,17 @@ func (l *Local) announce(cfg Config) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// withoutPassword is a URL without the password that it may hold: who asks a
+// store elsewhere brings their own.
+func withoutPassword(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return raw
+	}
+	u.User = url.User(u.User.Username())
+	return u.String()
 }
 
 // Attached returns cfg with the addresses of the `stakeout up` that runs over the
