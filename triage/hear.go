@@ -67,8 +67,10 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 	if approval.Decision.OfBrake() {
 		return t.hearBrake(ctx, b, approval, operator)
 	}
+	incident := ""
 	result, err := t.change(ctx, b, approval.Action, func(r *record) (string, bool, error) {
 		now := t.now()
+		incident = r.Action.Incident
 		if approval.Decision == command.Undo {
 			result, changed := r.undo(now, approval, operator)
 			return result, changed, nil
@@ -84,11 +86,16 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 		if _, err := t.reserve(ctx, b, policy, r.Action, now, true); err != nil {
 			return "", false, err
 		}
-		r.move(now, command.Commanded, "approved by "+operator+": "+approval.Why, "")
+		r.move(now, command.Commanded, r.approvedBy(), "")
 		return result, true, nil
 	})
 	if err != nil {
 		return err
+	}
+	if result != "unknown" && result != "not entitled" {
+		if err := t.acknowledge(ctx, b, incident); err != nil {
+			return err
+		}
 	}
 	t.metrics.approvals.WithLabelValues(result).Inc()
 	t.log.Info("operator decided", "action", approval.Action, "decision", approval.Decision, "operator", operator, "result", result)

@@ -37,7 +37,7 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		merged:    prometheus.NewCounter(counter("incidents_merged_total", "Incidents that became part of another one.")),
 		actions:   prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
 		answers:   prometheus.NewCounterVec(counter("answers_total", "Answers of executors: taken, late, duplicate, contradicting, unknown, refused."), []string{"result"}),
-		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, rejected, undone, nothing to undo, close, reopen, merged, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
+		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, counted, rejected, undone, nothing to undo, close, reopen, merged, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
 		retries:   prometheus.NewCounter(counter("retries_total", "Commands sent again because nobody answered.")),
 		folded:    prometheus.NewCounter(counter("pages_folded_total", "Pages beyond the budget, folded into a later one.")),
 		dwell: prometheus.NewHistogramVec(prometheus.HistogramOpts{

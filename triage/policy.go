@@ -106,6 +106,9 @@ type Step struct {
 
 	// Approvers are the public signing keys of those who may approve, and undo.
 	Approvers []string `yaml:"approvers" json:"approvers,omitempty"`
+
+	// Quorum is how many of them have to approve; one rejection is enough. Zero means one.
+	Quorum int `yaml:"quorum" json:"quorum,omitempty"`
 }
 
 // Severity is a [detect.Severity] that is written as a word.
@@ -189,6 +192,7 @@ func (p Policy) budget(k command.Kind) (Budget, bool) {
 func (p Policy) maxAge() time.Duration     { return orElse(p.MaxAge, time.Hour) }
 func (p Policy) postureFor() time.Duration { return orElse(p.PostureFor, 24*time.Hour) }
 func (s Step) expires() time.Duration      { return orElse(s.Expires, 15*time.Minute) }
+func (s Step) quorum() int                 { return max(s.Quorum, 1) }
 func (s Step) ackTimeout() time.Duration   { return orElse(s.AckTimeout, 30*time.Second) }
 
 func orElse(d, other time.Duration) time.Duration {

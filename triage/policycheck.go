@@ -113,7 +113,13 @@ func (v *problems) step(path string, s Step) {
 	default:
 		v.add("%s.mode: is %.40q, want shadow, approve or auto", path, s.Mode)
 	}
+	if s.Quorum < 0 || s.Quorum > len(s.Approvers) {
+		v.add("%s.quorum: is %d, want 0 to %d: so many are approvers", path, s.Quorum, len(s.Approvers))
+	}
 	for i, key := range s.Approvers {
+		if slices.Contains(s.Approvers[:i], key) {
+			v.add("%s.approvers[%d]: is %.80q again, want everybody once", path, i, key)
+		}
 		if !nkeys.IsValidPublicAccountKey(key) {
 			v.add("%s.approvers[%d]: is %.80q, want a public nkey of type account (A...)", path, i, key)
 		}

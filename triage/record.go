@@ -3,6 +3,7 @@ package triage
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -24,6 +25,7 @@ type record struct {
 	Follow  []string        `json:"follow,omitempty"`  // causes of what follows from it
 	Lease   event.Timestamp `json:"lease,omitempty"`   // when what was done is undone; 0 for never
 	By      string          `json:"by,omitempty"`      // the operator who undid it
+	Votes   []vote          `json:"votes,omitempty"`   // approvals so far
 
 	// What was done about it.
 	After    *uint64          `json:"after,omitempty"`    // the command is sent on condition that this is the last sequence of its subject
@@ -42,6 +44,12 @@ type change struct {
 	Detail   string          `json:"detail,omitempty"`
 	Executor string          `json:"executor,omitempty"`
 	Time     event.Timestamp `json:"time"`
+}
+
+// A vote is one operator's approval.
+type vote struct {
+	By  string `json:"by"`
+	Why string `json:"why,omitempty"`
 }
 
 // Causes of an action that follows from another one, beside the statuses.
@@ -119,8 +127,8 @@ func (r *record) answer(now time.Time, a command.Ack, executor string) (result s
 	}
 }
 
-// decide takes an operator's decision. Commanding what is approved is for the
-// guards, so an approval leaves r as it is and reports "approved".
+// decide takes an operator's decision. Commanding what enough have approved is
+// for the guards, so the last approval reports "approved" and no change.
 func (r *record) decide(now time.Time, a command.Approval, operator string) (result string, changed bool) {
 	switch {
 	case !slices.Contains(r.Ladder[0].Approvers, operator):
@@ -136,8 +144,26 @@ func (r *record) decide(now time.Time, a command.Approval, operator string) (res
 	case a.Decision == command.Refused:
 		r.move(now, command.Rejected, fmt.Sprintf("by %s: %s", operator, a.Why), "")
 		return "rejected", true
+	case slices.ContainsFunc(r.Votes, func(v vote) bool { return v.By == operator }):
+		return "duplicate", false
+	}
+	r.Votes = append(r.Votes, vote{operator, cut(a.Why, maxText)})
+	if len(r.Votes) < r.Ladder[0].quorum() {
+		return "counted", true
 	}
 	return "approved", false
+}
+
+// approvedBy says who approved r, and why.
+func (r *record) approvedBy() string {
+	var b strings.Builder
+	for i, v := range r.Votes {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString("approved by " + v.By + ": " + v.Why)
+	}
+	return b.String()
 }
 
 // undo takes back what can be taken back, because an operator says so.
