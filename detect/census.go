@@ -57,8 +57,10 @@ func (c *Census) of(v View) *Group {
 	return c.groups[string(appendName(room[:0], v))]
 }
 
-// observe learns one event; begun says that it is the first of its session.
-func (c *Census) observe(v View, begun bool, passed time.Duration) {
+// observe learns one event; begun says that it is the first of its session, and
+// clean that nothing was found in its session: an attack that was seen is not to
+// become the norm.
+func (c *Census) observe(v View, begun, clean bool, passed time.Duration) {
 	ev := v.Event
 	g := c.of(v)
 	if g == nil {
@@ -72,6 +74,9 @@ func (c *Census) observe(v View, begun bool, passed time.Duration) {
 	g.Days += min(passed, longestPause).Hours() / 24
 	if begun {
 		g.Sessions++
+	}
+	if !clean {
+		return
 	}
 	session := hash(ev.Agent, ev.Session)
 	if ev.Session == "" {

@@ -192,7 +192,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 		}
 	}
 	if e.census != nil {
-		e.census.observe(v, ev.Session != "" && v.Session.id == 0, passed)
+		e.census.observe(v, ev.Session != "" && v.Session.id == 0, fired|v.Session.fired == 0, passed)
 	}
 	p.age(passed)
 	p.learn(v, suspect, len(found) > 0)
