@@ -145,7 +145,7 @@ func (w *watch) observe(r *stream.Record) (err error) {
 				return err
 			}
 			src = w.source
-		case operationHeader:
+		case OperationHeader:
 			return w.engine.Operate(detect.Operation(h.Value), &w.event, r.Offset, src)
 		}
 	}

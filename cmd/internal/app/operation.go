@@ -10,13 +10,13 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/stream"
 )
 
-// operationHeader is the key of the Kafka header that makes a record of the
+// OperationHeader is the key of the Kafka header that makes a record of the
 // events topic a decision about a baseline. Shippers cannot set it: ingest gives
 // every event headers of its own.
-const operationHeader = "operation"
+const OperationHeader = "operation"
 
 func operation(op detect.Operation) stream.Header {
-	return stream.Header{Key: operationHeader, Value: []byte(op)}
+	return stream.Header{Key: OperationHeader, Value: []byte(op)}
 }
 
 // operate puts a decision about the baseline of an agent between its events.

@@ -1,16 +1,10 @@
-// Package backtest runs the engine that judges in production over files, and
-// says what it would have found, and at what cost.
+// Package backtest runs the engines that judge in production over files or a
+// stretch of Kafka, and says what they would have found, and at what cost.
 package backtest
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -20,9 +14,10 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// Config says what is run over which files.
+// Config says what is run over which events.
 type Config struct {
 	Files       []string
+	Kafka       *Range    // read instead of files; may be nil
 	Labels      string    // file of labels by session; empty: nothing is known to be an attack
 	WarmupUntil time.Time // what is normal for peers is learned before, and frozen then; zero: peers are not used
 	Rules       detect.Rules
@@ -37,103 +32,60 @@ type session struct {
 	delay    time.Duration // to the first finding
 }
 
-// span is from an agent's first event to its last.
-type span struct{ first, last event.Timestamp }
-
 // run is a backtest at work.
 type run struct {
 	cfg      Config
 	engine   *detect.Engine
-	shared   *entity.Engine // of what the agents share
+	entities *entity.Engine
 	census   *detect.Census
-	decoder  event.Decoder
-	event    event.Event
 	events   int64
-	rejected int64
-	span     map[string]*span // first and last event of each agent
+	agents   map[string]*agent
 	sessions map[string]*session
-	found    []detect.Finding
+	found    []finding
 }
 
-// Run reads the files and returns what came of it. Progress is told how many bytes of the files were read.
-func Run(ctx context.Context, cfg Config, progress func(int)) (Report, error) {
-	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), shared: entity.New(cfg.Rules, 1), span: map[string]*span{}, sessions: map[string]*session{}}
-	labels, err := readLabels(cfg.Labels)
-	if err != nil {
-		return Report{}, err
-	}
+// finding is a finding with what is known of its agent then.
+type finding struct {
+	detect.Finding
+	group    string
+	maturity int
+}
+
+func newRun(cfg Config) *run {
+	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), entities: entity.New(cfg.Rules, 1), agents: map[string]*agent{}, sessions: map[string]*session{}}
 	if !cfg.WarmupUntil.IsZero() {
 		r.census = detect.NewCensus()
 		r.engine.Count(r.census)
 	}
-	start := time.Now()
-	for _, name := range cfg.Files {
-		if err := r.file(ctx, name, progress); err != nil {
-			return Report{}, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	if r.census != nil {
-		if err := r.freeze(); err != nil {
-			return Report{}, err
-		}
-	}
-	seconds := time.Since(start).Seconds()
-	return r.report(labels, seconds), nil
+	return r
 }
 
-// file gives the engine the events of one file, in the order of its lines.
-func (r *run) file(ctx context.Context, name string, progress func(int)) (err error) {
-	f, err := os.Open(name)
+// Run reads the events and returns what came of it. Progress is told how many
+// bytes of the files were read, or how many records of Kafka.
+func Run(ctx context.Context, cfg Config, progress func(int)) (Report, error) {
+	labels, err := readLabels(cfg.Labels)
 	if err != nil {
-		return err
+		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	var in io.Reader = counted{f, progress}
-	if strings.HasSuffix(name, ".gz") {
-		if in, err = gzip.NewReader(in); err != nil {
-			return err
-		}
+	r := newRun(cfg)
+	start := time.Now()
+	rejected, err := read(ctx, cfg, progress, r.take)
+	if err != nil {
+		return Report{}, err
 	}
-	base := filepath.Base(name)
-	scan := bufio.NewScanner(in)
-	scan.Buffer(make([]byte, 1<<16), 4<<20)
-	for line := 1; scan.Scan(); line++ {
-		if len(scan.Bytes()) == 0 {
-			continue
-		}
-		if line%4096 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if r.decoder.Decode(scan.Bytes(), &r.event) != nil {
-			r.rejected++
-			continue
-		}
-		if r.event.ID == "" {
-			r.event.ID = fmt.Sprintf("%s/%d", base, line)
-		}
-		if r.census != nil && !r.event.Time.Time().Before(r.cfg.WarmupUntil) {
-			if err := r.freeze(); err != nil {
-				return err
-			}
-		}
-		r.observe(&r.event)
+	if err := r.freeze(); err != nil {
+		return Report{}, err
 	}
-	return scan.Err()
+	rep := r.report(labels, time.Since(start).Seconds())
+	rep.Rejected = rejected
+	return rep, nil
 }
 
-type counted struct {
-	r    io.Reader
-	tell func(int)
-}
-
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.tell(n)
-	return n, err
-}
-
-// freeze ends the warm-up.
+// freeze ends the warm-up, if it has not ended.
 func (r *run) freeze() error {
+	if r.census == nil {
+		return nil
+	}
 	peers := r.census.Peers("peers-"+r.cfg.WarmupUntil.UTC().Format("2006-01-02"), r.rate())
 	r.census = nil
 	r.engine.Count(nil)
@@ -141,37 +93,55 @@ func (r *run) freeze() error {
 	if r.cfg.Peers == nil {
 		return nil
 	}
+	if len(peers.Groups) == 0 {
+		return errors.New("learn what is normal for peers: there are too few sessions before the end of the warm-up")
+	}
 	return r.cfg.Peers(peers)
 }
 
-func (r *run) observe(ev *event.Event) {
-	a := r.span[ev.Agent]
-	if a == nil {
-		a = &span{ev.Time, ev.Time}
-		r.span[strings.Clone(ev.Agent)] = a
+// take gives one event to the engines.
+func (r *run) take(ev *event.Event, src event.Source, op detect.Operation) error {
+	if !r.cfg.WarmupUntil.IsZero() && !ev.Time.Time().Before(r.cfg.WarmupUntil) {
+		if err := r.freeze(); err != nil {
+			return err
+		}
 	}
-	a.first, a.last = min(a.first, ev.Time), max(a.last, ev.Time)
+	offset := r.events
+	r.events++
+	if op != "" {
+		return r.engine.Operate(op, ev, offset, src)
+	}
+	a := r.agents[ev.Agent]
+	if a == nil {
+		a = newAgent(ev)
+		r.agents[strings.Clone(ev.Agent)] = a
+	}
 	s := r.sessions[ev.Session]
 	if s == nil {
 		s = &session{first: ev.Time}
 		r.sessions[strings.Clone(ev.Session)] = s
 	}
 	s.evidence = max(s.evidence, r.engine.Evidence(ev))
-	r.take(r.engine.Observe(ev, r.events, event.Source{}))
+	r.note(r.engine.Observe(ev, offset, src))
 	facts := r.engine.Facts()
 	for i := range facts {
-		r.take(r.shared.Observe(&facts[i]))
+		r.note(r.entities.Observe(&facts[i]))
 	}
-	r.events++
+	a.take(ev)
+	return nil
 }
 
-// take takes findings in. One about what agents share may be about an earlier event.
-func (r *run) take(found []detect.Finding) {
+// note keeps findings.
+func (r *run) note(found []detect.Finding) {
 	for _, f := range found {
+		kept := finding{Finding: f, group: groupName(f.Role, f.Tenant)}
+		if a := r.agents[f.Agent]; a != nil {
+			kept.group, kept.maturity = a.group(), a.maturity()
+		}
+		r.found = append(r.found, kept)
 		if s := r.sessions[f.Session]; s != nil && !s.alerted {
 			s.alerted, s.delay = true, f.Time.Sub(s.first)
 		}
-		r.found = append(r.found, f)
 	}
 }
 
@@ -187,7 +157,7 @@ func (r *run) rate() float64 {
 
 // memory is how many bytes the engine takes for an agent.
 func (r *run) memory() float64 {
-	if len(r.span) == 0 {
+	if len(r.agents) == 0 {
 		return 0
 	}
 	measure := func() uint64 {
@@ -199,5 +169,5 @@ func (r *run) memory() float64 {
 	with := measure()
 	r.engine = nil
 	without := measure()
-	return float64(with-min(without, with)) / float64(len(r.span))
+	return float64(with-min(without, with)) / float64(len(r.agents))
 }

@@ -31,6 +31,8 @@ type Report struct {
 	Classes   map[string]Class      `json:"classes"` // of the sessions after the warm-up
 	Folds     map[string]Fold       `json:"folds"`
 	Detectors map[string]ByDetector `json:"detectors"`
+	Groups    map[string]Stratum    `json:"groups"`      // by role and tenant
+	Maturity  map[string]Stratum    `json:"maturity"`    // by how many events of the agent were known
 	DelayP50  float64               `json:"delay_p50_s"` // from the start of an attacked session to its first finding
 	DelayP99  float64               `json:"delay_p99_s"`
 }
@@ -74,11 +76,11 @@ const (
 var rates = []float64{0.01, 0.05, 0.10}
 
 func (r *run) report(labels map[string]Label, seconds float64) Report {
-	rep := Report{Events: r.events, Rejected: r.rejected, Agents: len(r.span), Sessions: len(r.sessions), Budget: r.cfg.Rules.Budget,
+	rep := Report{Events: r.events, Agents: len(r.agents), Sessions: len(r.sessions), Budget: r.cfg.Rules.Budget,
 		Findings: len(r.found), Seconds: seconds, EventsPerSec: float64(r.events) / seconds,
 		Classes: map[string]Class{}, Folds: map[string]Fold{}, Detectors: map[string]ByDetector{}}
-	for _, span := range r.span {
-		rep.AgentDays += span.last.Sub(span.first).Hours() / 24
+	for _, a := range r.agents {
+		rep.AgentDays += a.last.Sub(a.first).Hours() / 24
 	}
 	class := func(id string) string {
 		if l, ok := labels[id]; ok {
@@ -100,6 +102,8 @@ func (r *run) report(labels map[string]Label, seconds float64) Report {
 	}
 	rep.FalsePerDay = float64(rep.False) / math.Max(rep.AgentDays, 1e-9)
 	rep.Realised = rep.FalsePerDay / rep.Budget
+
+	rep.Groups, rep.Maturity = r.strata(rep.Budget, func(f finding) bool { return class(f.Session) == benign })
 
 	scores := map[string]map[string][]float64{}
 	var delays []float64
@@ -220,6 +224,27 @@ func (r Report) Print(out io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(r.Folds)) {
 		f := r.Folds[name]
 		fmt.Fprintf(w, "\t\t\t\t\n%s\tAUC %.3f\tTPR at 1%% %.2f\tat 5%% %.2f\tat 10%% %.2f\n", name, f.AUC, f.TPR["0.01"], f.TPR["0.05"], f.TPR["0.10"])
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return r.printStrata(out)
+}
+
+// printStrata writes where the budget was kept. Findings are few: of three that
+// are expected, none to seven are no surprise.
+func (r Report) printStrata(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	row := func(name string, s Stratum) {
+		fmt.Fprintf(w, "%s\t%.1f\t%d\t%d\t%.2f\t\n", name, s.AgentDays, s.Findings, s.False, s.Realised)
+	}
+	fmt.Fprintln(w, "\t\t\t\t\t\npeer group\tagent-days\tfindings\tfalse\tof the budget\t")
+	for _, name := range slices.Sorted(maps.Keys(r.Groups)) {
+		row(name, r.Groups[name])
+	}
+	fmt.Fprintln(w, "\t\t\t\t\t\nevents known\tagent-days\tfindings\tfalse\tof the budget\t")
+	for _, m := range maturities {
+		row(m.name, r.Maturity[m.name])
 	}
 	return w.Flush()
 }

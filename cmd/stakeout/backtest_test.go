@@ -1,0 +1,136 @@
+package main_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	embedded "github.com/stakeout-project/stakeout/deploy/local"
+)
+
+// ruleFile writes detection rules with the given detectors.
+func ruleFile(t testing.TB, version string, detectors ...string) string {
+	t.Helper()
+	text := "version: " + version + "\nbudget: 0.01\ndetectors:\n"
+	for _, d := range detectors {
+		text += "  " + d + ":\n    share: 0.2\n    prior: {surprises: 0.05, days: 45}\n"
+	}
+	file := filepath.Join(t.TempDir(), version+".yaml")
+	check(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+func TestBacktestCompare(t *testing.T) {
+	f := simulated(t, 12, 16, "--seed", "3", "--threats", "privilege-drift,confused-deputy")
+	a, b := ruleFile(t, "old", "first_use", "entitlement"), ruleFile(t, "new", "entitlement", "memory")
+	type change struct{ Detector, Agent, Session, Event, Reason string }
+	var c struct {
+		Events    int
+		Detectors map[string]map[string]int
+		Added     []change
+		Removed   []change
+		Kept      []change
+	}
+	check(t, json.Unmarshal([]byte(must(t, "backtest", "--compare", a, b, f.file, "--format", "json")), &c))
+	if c.Events != f.lines || c.Detectors["first_use"]["removed"] == 0 || c.Detectors["first_use"]["kept"] != 0 || c.Detectors["entitlement"]["kept"] == 0 {
+		t.Errorf("%d events of %d, %v; want what first_use found removed and what entitlement found kept", c.Events, f.lines, c.Detectors)
+	}
+	if len(c.Removed) != c.Detectors["first_use"]["removed"]+c.Detectors["entitlement"]["removed"] || c.Removed[0].Agent == "" || c.Removed[0].Event == "" || c.Removed[0].Reason == "" {
+		t.Errorf("removed %+v, want each with agent, event and reason", c.Removed)
+	}
+	text := must(t, "backtest", "--compare", a, b, f.file)
+	for _, want := range []string{"A  old: ", "B  new: ", "first_use", "removed  ", c.Removed[0].Reason} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	refused := func(want string, args ...string) {
+		t.Helper()
+		if r := stakeout(t, append([]string{"backtest"}, args...)...); r.code != 1 || !strings.Contains(r.err, want) {
+			t.Errorf("stakeout backtest %v: exit status %d, %s; want %s", args, r.code, r.err, want)
+		}
+	}
+	refused("want two files of detection rules", "--compare", a)
+	refused("want files of events, or --kafka", "--compare", a, b)
+	refused("want files of events, or --kafka")
+	refused("reads Kafka instead of", "--kafka", f.file)
+	refused("want --kafka too", "--from", "0", f.file)
+	refused("--from: is \"soon\", want an offset", "--kafka", "--from", "soon")
+	refused("goes without --peers", "--compare", "--peers", "p", a, b, f.file)
+	refused("no such file", "--compare", a, filepath.Join(t.TempDir(), "none.yaml"), f.file)
+}
+
+// TestBacktestKafka learns peers from what Kafka holds, and finds in it what it
+// finds in the file.
+func TestBacktestKafka(t *testing.T) {
+	f := simulated(t, 12, 16, "--seed", "3", "--threats", "privilege-drift,confused-deputy")
+	conf := embedded.DefaultKafkaConfig()
+	conf.Dir, conf.Listen = "", "127.0.0.1:0"
+	k, err := embedded.StartKafka(conf, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	check(t, err)
+	t.Cleanup(func() { check(t, k.Close()) })
+	client := consumer(t, k.Addr(), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.DefaultProduceTopic("stakeout.events"))
+	topics := kmsg.NewCreateTopicsRequest()
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = "stakeout.events", 4, 1
+	topics.Topics = append(topics.Topics, topic)
+	_, err = topics.RequestWith(t.Context(), client)
+	check(t, err)
+	start := time.Now().Add(-time.Hour)
+	var batch []*kgo.Record
+	for i, line := range lines(t, f.file) {
+		var ev struct {
+			Agent string `json:"gen_ai.agent.id"`
+		}
+		check(t, json.Unmarshal([]byte(line), &ev))
+		batch = append(batch, &kgo.Record{Key: []byte(ev.Agent), Value: []byte(line), Timestamp: start.Add(time.Duration(i) * time.Millisecond)})
+	}
+	check(t, client.ProduceSync(t.Context(), batch...).FirstErr())
+
+	type report struct {
+		Events    int
+		Findings  int
+		AgentDays float64 `json:"agent_days"`
+		Detectors map[string]map[string]int
+		Groups    map[string]map[string]float64
+		Maturity  map[string]map[string]float64
+	}
+	run := func(args ...string) (r report) {
+		t.Helper()
+		check(t, json.Unmarshal([]byte(must(t, append([]string{"backtest", "--format", "json"}, args...)...)), &r))
+		return r
+	}
+	reach := "kafka.brokers=" + k.Addr()
+	want, got := run(f.file), run("--kafka", "--set", reach)
+	if diff := cmp.Diff(want, got, cmpopts.EquateApprox(1e-9, 0)); diff != "" || got.Findings == 0 || len(got.Groups) == 0 {
+		t.Errorf("from the file and from Kafka (-file +kafka):\n%s", diff)
+	}
+	half := start.Add(time.Duration(f.lines/2) * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	before, after := run("--kafka", "--set", reach, "--to", half), run("--kafka", "--set", reach, "--from", half)
+	if before.Events+after.Events != f.lines || before.Events < f.lines/2-1 || before.Events > f.lines/2+1 {
+		t.Errorf("%d events before the middle and %d after it, want %d together", before.Events, after.Events, f.lines)
+	}
+	peers := filepath.Join(t.TempDir(), "peers.json")
+	run("--kafka", "--set", reach, "--from", "-2h", "--peers", peers)
+	if out := must(t, "config", "--set", "rules.peers="+peers); !strings.Contains(out, peers) {
+		t.Errorf("no %s in the configuration\n%s", peers, out)
+	}
+	var learned struct {
+		Groups map[string]struct{ Sessions, Bar, Rate float64 }
+	}
+	text, err := os.ReadFile(peers)
+	check(t, err)
+	check(t, json.Unmarshal(text, &learned))
+	if len(learned.Groups) == 0 {
+		t.Errorf("peers learned: %+v, want groups", learned)
+	}
+}
