@@ -96,17 +96,11 @@ const benignOdds = 0.1
 // hourOf is the hour of a time, since 1970.
 func hourOf(t event.Timestamp) uint32 { return uint32(max(int64(t)/int64(time.Hour), 0)) }
 
-// learn takes an occasion in. An item that was reported is known from then on,
-// so that it is reported once; one that passed for want of budget is learned at
-// most once in an hour, so that a flood of new things cannot make them all normal.
-// While the agent itself is new, everything is: items are learned, none counts.
-func (n habit) learn(o occasion, at event.Timestamp, mature, reported bool) {
-	if n.admit(o, at, mature, reported) {
-		n.remember(o.item)
-	}
-}
-
-// admit counts an occasion and reports whether its item is to be remembered.
+// admit takes an occasion in and reports whether its item is to be remembered. An
+// item that was reported is known from then on, so that it is reported once; one that
+// passed for want of budget is learned at most once in an hour, so that a flood of new
+// things cannot make them all normal. While the agent itself is new, everything is:
+// items are learned, none counts.
 func (n *Novelty) admit(o occasion, at event.Timestamp, mature, reported bool) bool {
 	if !o.trial {
 		return false

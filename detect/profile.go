@@ -115,17 +115,16 @@ func (p *Profile) age(passed time.Duration) {
 func (p *Profile) learn(v View, suspect, reported bool) {
 	ev, mature := v.Event, p.mature()
 	for k, o := range occasions(v) {
+		if !p.novelties[k].admit(o, ev.Time, mature, reported) {
+			continue
+		}
 		switch h := p.habit(kind(k)); kind(k) {
 		case delegations, signals:
-			if h.admit(o, ev.Time, mature, reported) {
-				extents(h.items).raise(o.item)
-			}
+			extents(h.items).raise(o.item)
 		case credentials:
-			if h.admit(o, ev.Time, mature, reported) {
-				p.admitCredential(ev, o.item)
-			}
+			p.admitCredential(ev, o.item)
 		default:
-			h.learn(o, ev.Time, mature, reported)
+			h.remember(o.item)
 		}
 	}
 	if ev.Privilege != "" {
