@@ -25,19 +25,24 @@ type Stage struct {
 	Max   float64 `json:"max_ms"`
 }
 
-// stages are the parts, in order, and the whole at the end.
+// stages are the parts, in order, and at the end the whole: until the agent was
+// stopped, and until a person decided on it or on its incident.
 func stages() [][2]string {
-	return [][2]string{{"occurred", "ingested"}, {"ingested", "found"}, {"found", "commanded"}, {"commanded", "verified"}, {"occurred", "verified"}}
+	return [][2]string{{"occurred", "ingested"}, {"ingested", "found"}, {"found", "commanded"}, {"commanded", "verified"}, {"occurred", "verified"}, {"occurred", "acknowledged"}}
 }
 
 // An agent's clock may be ahead of ours, so a stage may be shorter than nothing.
 const dwellQuery = `WITH stamps AS (
-	SELECT a.occurred AS occurred, a.event_ingested AS ingested, a.found AS found, h.commanded AS commanded, h.verified AS verified
+	SELECT a.occurred AS occurred, a.event_ingested AS ingested, a.found AS found, h.commanded AS commanded, h.verified AS verified, i.acknowledged AS acknowledged
 	FROM actions AS a FINAL
 	INNER JOIN (
 		SELECT id, minOrNullIf(time, status = 'commanded') AS commanded, minOrNullIf(time, status = 'verified') AS verified
 		FROM action_history FINAL GROUP BY id
 	) AS h ON h.id = a.id
+	LEFT JOIN (
+		SELECT arrayJoin(arrayPushBack(JSONExtract(raw, 'merged', 'Array(String)'), id)) AS id, min(acknowledged) AS acknowledged
+		FROM incidents FINAL GROUP BY id
+	) AS i ON i.id = a.incident
 	WHERE h.commanded IS NOT NULL AND a.mode != 'shadow'
 	  AND ({agent:String} = '' OR a.agent = {agent:String})
 	  AND ({kind:String} = '' OR a.kind = {kind:String})

@@ -37,6 +37,12 @@ func TestDwell(t *testing.T) {
 	if err := s.history.t.insert(t.Context(), s.conn, rows); err != nil {
 		t.Fatal(err)
 	}
+	acted := caseRow{Case: caseOf("root", "", false, 1)} // the actions' own incident became part of it
+	acted.Incident.Acknowledged, acted.Incident.Merged = event.At(now.Add(5*time.Second)), []string{"i1"}
+	acted.incident = mustJSON(t, acted.Incident)
+	if err := incidentsTable().insert(t.Context(), s.conn, []item[caseRow]{{row: acted}}); err != nil {
+		t.Fatal(err)
+	}
 	got, err := s.Dwell(t.Context(), DwellFilter{Agent: "clerk", Kind: string(command.RevokeToken)})
 	if err != nil {
 		t.Fatal(err)
@@ -47,11 +53,12 @@ func TestDwell(t *testing.T) {
 		{From: "found", To: "commanded", Count: 2, P50: 40, P90: 56, P99: 59.6, Max: 60},
 		{From: "commanded", To: "verified", Count: 2, P50: 200, P90: 280, P99: 298, Max: 300},
 		{From: "occurred", To: "verified", Count: 2, P50: 250, P90: 338, P99: 357.8, Max: 360},
+		{From: "occurred", To: "acknowledged", Count: 3, P50: 5000, P90: 5000, P99: 5000, Max: 5000},
 	}
 	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 })); d != "" {
 		t.Error(d)
 	}
-	if got, err = s.Dwell(t.Context(), DwellFilter{Agent: "nobody"}); err != nil || got[4].Count != 0 || got[4].P99 != 0 {
+	if got, err = s.Dwell(t.Context(), DwellFilter{Agent: "nobody"}); err != nil || got[5].Count != 0 || got[5].P99 != 0 {
 		t.Errorf("of an agent without actions: %+v, %v", got, err)
 	}
 	if got, err = s.Dwell(t.Context(), DwellFilter{Since: now.Add(ms(90))}); err != nil || got[2].Count != 1 {

@@ -21,9 +21,10 @@ func newDwell(g *global) *cobra.Command {
 		short: "Show how long it took from an anomaly to its end",
 		long: `Show each part of the way from an anomaly to its verified end, over all actions that
 were commanded: occurred, by the agent's clock; ingested, taken in by Kafka; found,
-judged by detect; commanded on NATS; verified by the executor. The last row is the
-whole way. Of an incident's first event, so what an agent did before it was stopped
-by a later action counts.`,
+judged by detect; commanded on NATS; verified by the executor. The last rows are the
+whole way: until the agent was stopped, and until a person acknowledged it, which is to
+approve, reject or undo an action, or to close the incident. Of an incident's first
+event, so what an agent did before it was stopped by a later action counts.`,
 		head: []string{"FROM", "TO", "COUNT", "P50", "P90", "P99", "MAX"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "against this agent only")

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -90,12 +91,12 @@ policies:
 		Count    int
 		P99      float64 `json:"p99_ms"`
 	}](t, "dwell", "--config", c.up.file, "--kind", "revoke_token", "--since", "10m")
-	if len(stages) != 5 || slices.ContainsFunc(stages, func(s struct {
+	if len(stages) != 6 || slices.ContainsFunc(stages, func(s struct {
 		From, To string
 		Count    int
 		P99      float64 `json:"p99_ms"`
 	}) bool {
-		return s.Count != 1
+		return (s.Count != 1) == (s.To != "acknowledged")
 	}) {
 		t.Errorf("dwell is %+v, want every stage of the one revocation", stages)
 	}
@@ -130,6 +131,18 @@ policies:
 		return nil
 	})
 	c.action(t, agent, "resolve", "verified")
+	eventually(t, 20*time.Second, func() error {
+		for _, s := range answer[struct {
+			To    string
+			Count int
+			Max   float64 `json:"max_ms"`
+		}](t, "dwell", "--config", c.up.file, "--kind", "revoke_token", "--since", "10m") {
+			if s.To == "acknowledged" && s.Count == 1 && s.Max > 0 {
+				return nil
+			}
+		}
+		return errors.New("dwell does not tell when a person acknowledged it")
+	})
 
 	out := must(t, "audit", "verify", "--config", c.up.file)
 	head := strings.TrimSpace(out[strings.Index(out, "the last is ")+len("the last is ") : strings.IndexByte(out, '\n')])
