@@ -139,7 +139,8 @@ func (u *unit) rank(n int) (p float64, usual int) {
 		return p, usual
 	}
 	// Beyond the largest: its own rank, and exponentially less from there, with the
-	// mean that the things have or that the largest of them asks for.
-	mean := max(float64(excess+1)/float64(others+1), float64(usual)/math.Log(float64(others+1)))
+	// mean that they have, the one that the largest of them asks for, or one agent:
+	// things that one agent each met say nothing of how fast more become unlikely.
+	mean := max(float64(excess+1)/float64(others+1), float64(usual)/math.Log(float64(others+1)), 1)
 	return 1 / float64(others+1) * math.Exp(-float64(n-usual)/mean), usual
 }

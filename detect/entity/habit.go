@@ -28,6 +28,7 @@ type group struct {
 // A unit has habits of its own.
 type unit struct {
 	surprises float64
+	reported  float64 // of them, before they were weighed
 	last      event.Timestamp
 	crowds    [maxCrowd + 1]int // things, by the agents that met them within a day
 	things    int
@@ -79,8 +80,10 @@ func (g *group) unit(name string) *unit {
 	return u
 }
 
-// How much a surprise counts: in full, or for a tenth where it was reported, as
-// long as nobody has said what it was.
+// benignOdds is how much the first surprise of a unit counts that was reported: the
+// chance, as long as nobody has said what it was, that it was the way of the unit. The
+// tenth one counts in full: who surprises so often has a habit. Would the first, one
+// attack would hide the next; would the tenth not, the budget would not hold.
 const benignOdds = 0.1
 
 // rate is how many surprises of a unit are expected per agent-day, times the units
@@ -89,12 +92,12 @@ const benignOdds = 0.1
 // records are spread over them.
 func (e *Engine) rate(j joint, g *group, u *unit, f *detect.Fact) float64 {
 	units := float64(len(g.units)) * e.partitions
-	return (units*u.faded(f) + j.prior.A) / (g.exposure(f) + j.prior.B)
+	return (units*u.surprises*u.left(f) + j.prior.A) / (g.exposure(f) + j.prior.B)
 }
 
-// faded is what is left of a unit's surprises at the time of f.
-func (u *unit) faded(f *detect.Fact) float64 {
-	return u.surprises * math.Exp(-max(f.Time.Sub(u.last).Hours()/24, 0)/memory)
+// left is how much is left of a unit's surprises at the time of f.
+func (u *unit) left(f *detect.Fact) float64 {
+	return math.Exp(-max(f.Time.Sub(u.last).Hours()/24, 0) / memory)
 }
 
 // surprise decides whether a surprise of a unit becomes a finding, and lets its
@@ -111,10 +114,12 @@ func (e *Engine) surprise(detector string, g *group, u *unit, t *thing, f *detec
 		t.decided, t.watched = true, rate <= j.share
 	}
 	found = judge && t.watched
-	count := 1.0
+	left, count := u.left(f), 1.0
+	u.surprises, u.reported, u.last = u.surprises*left, u.reported*left, max(u.last, f.Time)
 	if found {
-		count = benignOdds
+		u.reported++
+		count = min(benignOdds*u.reported, 1)
 	}
-	u.surprises, u.last = u.faded(f)+count, max(u.last, f.Time)
+	u.surprises += count
 	return rate, found
 }
