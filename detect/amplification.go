@@ -14,7 +14,8 @@ type Amplification struct{ Prior Prior }
 // About implements [Detector].
 func (d Amplification) About() About {
 	return About{Slot: 6, Name: "amplification", Threat: LoopAmplification, Severity: Medium,
-		ASI: []string{"ASI08"}, ATLAS: []string{"AML.T0034.002"}}
+		Normal: "calls, tokens and cost per hour as usual, or a job that has always repeated itself",
+		ASI:    []string{"ASI08"}, ATLAS: []string{"AML.T0034.002"}}
 }
 
 func (d Amplification) prior() Prior { return d.Prior }

@@ -15,7 +15,8 @@ type Beacon struct{ Prior Prior }
 // About implements [Detector].
 func (d Beacon) About() About {
 	return About{Slot: 7, Name: "beacon", Threat: DataExfiltration, Severity: High,
-		ASI: []string{"ASI02", "ASI10"}, ATLAS: []string{"AML.T0086", "AML.T0108"}}
+		Normal: "calls at irregular times, or to a destination that the agent has long called by the clock",
+		ASI:    []string{"ASI02", "ASI10"}, ATLAS: []string{"AML.T0086", "AML.T0108"}}
 }
 
 func (d Beacon) prior() Prior { return d.Prior }

@@ -16,7 +16,8 @@ type CredentialMisuse struct{ Prior Prior }
 // About implements [Detector].
 func (d CredentialMisuse) About() About {
 	return About{Slot: 9, Name: "credential", Threat: CredentialEscalation, Severity: High,
-		ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0091.000"}}
+		Normal: "a credential in its time, with the scopes that this agent's have",
+		ASI:    []string{"ASI03"}, ATLAS: []string{"AML.T0091.000"}}
 }
 
 func (d CredentialMisuse) prior() Prior { return d.Prior }

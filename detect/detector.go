@@ -22,6 +22,7 @@ type About struct {
 	Name     string   // such as "first_use"
 	Threat   string   // row of the threat table
 	Severity Severity // of its findings
+	Normal   string   // what would make what it finds normal
 	ASI      []string // OWASP Top 10 for Agentic Applications 2026
 	ATLAS    []string // MITRE ATLAS techniques
 }

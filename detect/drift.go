@@ -12,7 +12,8 @@ const evaluateEvery = 32
 // About implements [Detector].
 func (d Drift) About() About {
 	return About{Slot: 1, Name: "privilege_drift", Threat: PrivilegeDrift, Severity: Medium,
-		ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
+		Normal: "a change of duties: `stakeout agents reanchor` makes what the agent does now its baseline",
+		ASI:    []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
 }
 
 // Judge implements [Detector]. It asks once in 32 uses.

@@ -219,13 +219,16 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 		ID: hex.EncodeToString(sum[:16]), Detector: a.Name, Threat: a.Threat, Severity: a.Severity, Time: ev.Time,
 		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User), Parent: strings.Clone(ev.Parent),
 		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
-		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level,
+		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level, Normal: a.Normal,
 		Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.version(),
 	}
 	for _, entity := range c.Entities {
 		f.Entities = append(f.Entities, Entity{entity.Kind, strings.Clone(entity.Name)})
 	}
 	p := v.Profile
+	if ev.Privilege != "" {
+		f.Nearest = p.privileges.nearest(ev.Privilege)
+	}
 	if f.Credential.ID == "" {
 		f.Credential.ID = v.Session.credential.String()
 	}

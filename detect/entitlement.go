@@ -12,7 +12,8 @@ type Entitlement struct{ Prior Prior }
 // About implements [Detector].
 func (d Entitlement) About() About {
 	return About{Slot: 2, Name: "entitlement", Threat: ConfusedDeputy, Severity: High,
-		ASI: []string{"ASI03", "ASI07"}, ATLAS: []string{"AML.T0053"}}
+		Normal: "scopes of the principal (stakeout.principal.scopes) that cover the privilege",
+		ASI:    []string{"ASI03", "ASI07"}, ATLAS: []string{"AML.T0053"}}
 }
 
 func (d Entitlement) prior() Prior { return d.Prior }

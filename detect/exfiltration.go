@@ -15,7 +15,8 @@ type Exfiltration struct{ Prior Prior }
 // About implements [Detector].
 func (d Exfiltration) About() About {
 	return About{Slot: 5, Name: "exfiltration", Threat: DataExfiltration, Severity: High,
-		ASI: []string{"ASI02"}, ATLAS: []string{"AML.T0086"}}
+		Normal: "a destination that the agent sends to, in its usual amounts, or a user who asks for it",
+		ASI:    []string{"ASI02"}, ATLAS: []string{"AML.T0086"}}
 }
 
 func (d Exfiltration) prior() Prior { return d.Prior }

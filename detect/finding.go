@@ -19,13 +19,15 @@ type Finding struct {
 	Parent     string     `json:"parent,omitempty"`    // the agent that spawned this one, where the log names it
 	Credential Credential `json:"credential,omitzero"` // that the session acted with: what containment can address
 
-	Reason   string   `json:"reason"`   // one sentence for a person
-	Observed string   `json:"observed"` // what was seen
-	Baseline string   `json:"baseline"` // against what is normal for this agent
-	PValue   float64  `json:"p_value"`  // probability of something at least this odd from the agent as it is known
-	Level    float64  `json:"level"`    // the p-value below which the budget let this become a finding
-	Event    string   `json:"event"`    // id of the event judged
-	Evidence []string `json:"evidence"` // ids of the events the claim rests on, oldest first, the one judged last
+	Reason   string   `json:"reason"`            // one sentence for a person
+	Observed string   `json:"observed"`          // what was seen
+	Baseline string   `json:"baseline"`          // against what is normal for this agent
+	Nearest  []string `json:"nearest,omitempty"` // the privileges most like the one exercised that are normal for this agent, three at most
+	Normal   string   `json:"normal,omitempty"`  // what would make it normal
+	PValue   float64  `json:"p_value"`           // probability of something at least this odd from the agent as it is known
+	Level    float64  `json:"level"`             // the p-value below which the budget let this become a finding
+	Event    string   `json:"event"`             // id of the event judged
+	Evidence []string `json:"evidence"`          // ids of the events the claim rests on, oldest first, the one judged last
 
 	Entities []Entity `json:"entities,omitempty"` // what else the claim is about, by which findings belong together; the credential needs no entry
 

@@ -14,7 +14,8 @@ type FirstUse struct{ Prior Prior }
 // About implements [Detector].
 func (d FirstUse) About() About {
 	return About{Slot: 0, Name: "first_use", Threat: PrivilegeDrift, Severity: High,
-		ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
+		Normal: "the user asks for the effect in the same session, or the agent goes on using it: `stakeout agents reanchor` says so at once",
+		ASI:    []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
 }
 
 func (d FirstUse) prior() Prior { return d.Prior }

@@ -1,8 +1,10 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/gonum/stat/distuv"
@@ -245,4 +247,34 @@ func (h *Histogram) describe() string {
 		fmt.Fprintf(&b, "%s %.0f%%", c.label(), 100*c.long)
 	}
 	return b.String()
+}
+
+// nearest names up to three usual privileges that are most like one: of the same
+// kind of resource, then with the same verb, then the most usual.
+func (h *Histogram) nearest(privilege string) []string {
+	resource, verb, _ := strings.Cut(privilege, ":")
+	var near []*cell
+	for i := range cells {
+		if c := &h.cell[i]; c.id != 0 && c.long > 0 && c.label() != privilege {
+			near = append(near, c)
+		}
+	}
+	likeness := func(c *cell) (n int) {
+		r, v, _ := strings.Cut(c.label(), ":")
+		if r == resource {
+			n += 2
+		}
+		if v == verb {
+			n++
+		}
+		return n
+	}
+	slices.SortStableFunc(near, func(a, b *cell) int {
+		return cmp.Or(cmp.Compare(likeness(b), likeness(a)), cmp.Compare(b.long, a.long))
+	})
+	var names []string
+	for _, c := range near[:min(3, len(near))] {
+		names = append(names, fmt.Sprintf("%s, %.1f%% of %d uses", c.label(), 100*c.long, min(h.uses, longRun)))
+	}
+	return names
 }

@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -70,5 +71,29 @@ func TestDescribeNamesTheUsual(t *testing.T) {
 	}
 	if h.used() != cells {
 		t.Errorf("%d cells in use, want %d", h.used(), cells)
+	}
+}
+
+func TestNearestPrivilegesOfAnAgent(t *testing.T) {
+	var h Histogram
+	for i := range 100 {
+		switch {
+		case i%10 == 0:
+			h.learn("crm:update", true, false)
+		case i%10 == 1:
+			h.learn("mail:export", true, false)
+		case i%10 < 5:
+			h.learn("wiki:read", false, false)
+		default:
+			h.learn("crm:read", false, false)
+		}
+	}
+	got := h.nearest("crm:export")
+	want := []string{"crm:read, 50.0% of 100 uses", "crm:update, 10.0% of 100 uses", "mail:export, 10.0% of 100 uses"}
+	if len(got) != 3 || !strings.HasPrefix(got[0], "crm:read") || !strings.HasPrefix(got[1], "crm:update") || !strings.HasPrefix(got[2], "mail:export") {
+		t.Errorf("nearest to crm:export are %q, want about %q", got, want)
+	}
+	if got := (&Histogram{}).nearest("crm:export"); got != nil {
+		t.Errorf("an agent without a past does %q", got)
 	}
 }

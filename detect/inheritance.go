@@ -14,7 +14,8 @@ type Inheritance struct{ Prior Prior }
 // About implements [Detector].
 func (d Inheritance) About() About {
 	return About{Slot: 8, Name: "inheritance", Threat: UnscopedInheritance, Severity: Medium,
-		ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
+		Normal: "a delegation with the scopes that the work takes, as the agent's others",
+		ASI:    []string{"ASI03"}, ATLAS: []string{"AML.T0053"}}
 }
 
 func (d Inheritance) prior() Prior { return d.Prior }

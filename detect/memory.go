@@ -13,7 +13,8 @@ type Memory struct{ Prior Prior }
 // About implements [Detector].
 func (d Memory) About() About {
 	return About{Slot: 4, Name: "memory", Threat: MemoryPoisoning, Severity: High,
-		ASI: []string{"ASI06"}, ATLAS: []string{"AML.T0080.000"}}
+		Normal: "a memory record whose origin is not untrusted content, or an action on the word of the user",
+		ASI:    []string{"ASI06"}, ATLAS: []string{"AML.T0080.000"}}
 }
 
 func (d Memory) prior() Prior { return d.Prior }

@@ -14,7 +14,8 @@ type Provenance struct{ Prior Prior }
 // About implements [Detector].
 func (d Provenance) About() About {
 	return About{Slot: 3, Name: "provenance", Threat: PromptInjection, Severity: High,
-		ASI: []string{"ASI01"}, ATLAS: []string{"AML.T0051.001"}}
+		Normal: "the user asks for the effect, or the value comes from the user or from a source that fed this argument before",
+		ASI:    []string{"ASI01"}, ATLAS: []string{"AML.T0051.001"}}
 }
 
 func (d Provenance) prior() Prior { return d.Prior }

@@ -14,7 +14,8 @@ type SlowDrift struct{}
 // About implements [Detector].
 func (d SlowDrift) About() About {
 	return About{Slot: 15, Name: "slow_drift", Threat: PrivilegeDrift, Severity: Medium,
-		ASI: []string{"ASI03", "ASI10"}, ATLAS: []string{"AML.T0053"}}
+		Normal: "a change of duties, said by `stakeout agents reanchor` or by a config.change event",
+		ASI:    []string{"ASI03", "ASI10"}, ATLAS: []string{"AML.T0053"}}
 }
 
 // Judge implements [Detector]. It asks once a day, of the first event of the next.

@@ -15,7 +15,8 @@ type SupplyChain struct{ Prior Prior }
 // About implements [Detector].
 func (d SupplyChain) About() About {
 	return About{Slot: 10, Name: "supply_chain", Threat: Supply, Severity: High,
-		ASI: []string{"ASI04"}, ATLAS: []string{"AML.T0010"}}
+		Normal: "a deployment: a config.change event that names the model or the build, or comes shortly before",
+		ASI:    []string{"ASI04"}, ATLAS: []string{"AML.T0010"}}
 }
 
 func (d SupplyChain) prior() Prior { return d.Prior }

@@ -16,7 +16,8 @@ type Telemetry struct{ Prior Prior }
 // About implements [Detector].
 func (d Telemetry) About() About {
 	return About{Slot: 11, Name: "telemetry", Threat: TelemetryTampering, Severity: Medium,
-		ASI: []string{"ASI10"}}
+		Normal: "whole telemetry: every sequence number, a result for each call, one clock",
+		ASI:    []string{"ASI10"}}
 }
 
 func (d Telemetry) prior() Prior { return d.Prior }

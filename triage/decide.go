@@ -23,7 +23,10 @@ type proposal struct {
 }
 
 // maxFindings bounds how many findings an action quotes.
-const maxFindings = 16
+const (
+	maxFindings = 16
+	maxNearest  = 3
+)
 
 // propose returns what the policy wants done about f, as part of its incident:
 // the step of the ladder that the agent has climbed to, and each of those that
@@ -68,9 +71,14 @@ func proposeStep(entry Entry, ladder []Step, rung int, i *incident, f *detect.Fi
 
 // claim is what f says, in bounds.
 func claim(f *detect.Finding) *command.Claim {
+	var nearest []string
+	for _, n := range f.Nearest[:min(len(f.Nearest), maxNearest)] {
+		nearest = append(nearest, cut(n, maxID))
+	}
 	return &command.Claim{
 		Finding: f.ID, Detector: cut(f.Detector, maxID), Threat: f.Threat, Time: f.Time, Role: f.Role, Tenant: f.Tenant,
 		Observed: cut(f.Observed, maxText), Baseline: cut(f.Baseline, maxText), PValue: f.PValue,
+		Nearest: nearest, Normal: cut(f.Normal, maxText),
 		ASI: f.ASI[:min(len(f.ASI), maxFindings)], ATLAS: f.ATLAS[:min(len(f.ATLAS), maxFindings)],
 	}
 }

@@ -153,6 +153,14 @@ func printIncident(w io.Writer, f store.IncidentFile) error {
 	for _, d := range f.Findings {
 		line("")
 		line("%s  %s  %s", when(d.Finding.Time), d.Finding.Detector, d.Finding.Reason)
+		line("  observed  %s", d.Finding.Observed)
+		line("  baseline  %s", d.Finding.Baseline)
+		for _, n := range d.Finding.Nearest {
+			line("  nearest   %s", n)
+		}
+		if d.Finding.Normal != "" {
+			line("  normal if %s", d.Finding.Normal)
+		}
 		if d.Disposition == nil {
 			continue
 		}

@@ -128,6 +128,8 @@ type Claim struct {
 	Tenant   string          `json:"tenant,omitempty"`
 	Observed string          `json:"observed"`
 	Baseline string          `json:"baseline"`
+	Nearest  []string        `json:"nearest,omitempty"` // normal behaviours most like the one observed
+	Normal   string          `json:"normal,omitempty"`  // what would make it normal
 	PValue   float64         `json:"p_value"`
 	ASI      []string        `json:"asi,omitempty"`
 	ATLAS    []string        `json:"atlas,omitempty"`

@@ -136,10 +136,14 @@ func detectionFinding(a command.Action) object {
 	if c.Tenant != "" {
 		o["metadata"].(object)["tenant_uid"] = c.Tenant
 	}
+	baseline := []object{{"value": c.Baseline}}
+	for _, n := range c.Nearest {
+		baseline = append(baseline, object{"value": n})
+	}
 	o["anomaly_analyses"] = []object{{
 		"analysis_targets": []object{{"name": a.Target.Agent, "type": "AI Agent"}},
 		"anomalies":        []object{{"observation_parameter": c.Threat, "observation_type": c.Detector, "observed_pattern": fmt.Sprintf("p-value %.3g", c.PValue), "observations": []object{{"value": c.Observed}}}},
-		"baselines":        []object{{"observation_parameter": c.Threat, "observation_type": c.Detector, "observations": []object{{"value": c.Baseline}}}},
+		"baselines":        []object{{"observation_parameter": c.Threat, "observation_type": c.Detector, "observations": baseline}},
 	}}
 	var attacks []object
 	for _, id := range c.ATLAS {
@@ -149,5 +153,8 @@ func detectionFinding(a command.Action) object {
 		info["attacks"] = attacks
 	}
 	o["unmapped"].(object)["asi"] = c.ASI
+	if c.Normal != "" {
+		o["unmapped"].(object)["normal"] = c.Normal
+	}
 	return o
 }
