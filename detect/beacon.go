@@ -33,15 +33,16 @@ func (d Beacon) Judge(v View) Test {
 // A beacon is a destination that was new, and how regular its contacts are.
 type beacon struct {
 	to   uint16
-	last uint16  // second of the last contact, the lowest bits
-	gaps numeric // between contacts, in seconds
+	last uint16  // tick of the last contact, the lowest bits
+	gaps numeric // between contacts, in ticks
 }
 
 const (
-	beaconLeast  = 8       // intervals that are first looked at, and then whenever they have doubled
-	beaconSpell  = 30      // seconds without a contact that end one spell of work and so make an interval
-	beaconLate   = 1 << 15 // seconds; an interval beyond is taken for an event out of order
-	regularLeast = 4       // intervals from which a destination can be called irregular
+	beaconLeast  = 8                           // intervals that are first looked at, and then whenever they have doubled
+	tick         = 4 * time.Second             // so that 16 bits tell three days
+	beaconSpell  = 2 * time.Minute / tick      // without a contact that ends a spell of work and so makes an interval
+	beaconLate   = 1<<16 - 20*time.Minute/tick // an interval beyond is an event out of order
+	regularLeast = 4                           // intervals from which a destination can be called irregular
 	oddRegular   = 1e-6
 	toldOf       = math.MaxUint16 // n of the intervals of a destination that was reported
 
@@ -49,7 +50,7 @@ const (
 	bySessions = 1.85
 )
 
-func secondOf(t event.Timestamp) uint16 { return uint16(max(int64(t)/int64(time.Second), 0)) }
+func tickOf(t event.Timestamp) uint16 { return uint16(max(int64(t)/int64(tick), 0)) }
 
 // beaconing reports whether a call is the one by which contacts with a destination have become too regular.
 func beaconing(v View) bool {
@@ -61,7 +62,7 @@ func beaconing(v View) bool {
 	if b == nil || b.gaps.n == toldOf {
 		return false
 	}
-	next, fresh := b.next(secondOf(ev.Time))
+	next, fresh := b.next(tickOf(ev.Time))
 	n := next.gaps.n
 	return fresh && n >= beaconLeast && n&(n-1) == 0 && next.tail() < oddRegular
 }
@@ -77,10 +78,13 @@ func (p *Volumes) beacon(to uint64) *beacon {
 }
 
 // next returns b after a contact, and whether that makes another interval.
-func (b beacon) next(second uint16) (after beacon, fresh bool) {
-	gap := second - b.last // modulo 65536: 18 hours
-	b.last = second
-	if gap <= beaconSpell || gap > beaconLate {
+func (b beacon) next(now uint16) (after beacon, fresh bool) {
+	gap := now - b.last // modulo three days
+	if gap > uint16(beaconLate) {
+		return b, false
+	}
+	b.last = now
+	if gap <= uint16(beaconSpell) {
 		return b, false
 	}
 	b.gaps.learn(float64(gap))
@@ -110,7 +114,7 @@ func chiSquareBelow(x, k float64) float64 {
 // contact follows a contact. A destination that nobody knows takes a place where there
 // is one; one that was reported is not looked at again.
 func (p *Volumes) contact(to uint64, at event.Timestamp, mature, told bool) {
-	now := secondOf(at)
+	now := tickOf(at)
 	if b := p.beacon(to); b != nil {
 		if b.gaps.n != toldOf {
 			*b, _ = b.next(now)
@@ -146,7 +150,7 @@ func (p *Volumes) vacant(now uint16) *beacon {
 // worth is how many regular intervals would be forgotten with a beacon; less than
 // regularLeast for one that gives way to another.
 func (b *beacon) worth(now uint16) int {
-	overdue := float64(now-b.last) > 4*math.Max(b.gaps.usual(), 60)
+	overdue := float64(now-b.last) > 4*math.Max(b.gaps.usual(), 15)
 	switch {
 	case b.to == 0:
 		return -2
@@ -159,13 +163,12 @@ func (b *beacon) worth(now uint16) int {
 // Explain implements [Detector].
 func (d Beacon) Explain(v View) Claim {
 	ev, p := v.Event, &v.Profile.volumes
-	b, _ := p.beacon(hash(ev.Destination)).next(secondOf(ev.Time))
-	every := b.gaps.usual()
+	b, _ := p.beacon(hash(ev.Destination)).next(tickOf(ev.Time))
+	every := time.Duration(b.gaps.usual() * float64(tick))
 	spread := math.Sqrt(b.squares() / float64(b.gaps.n-1))
-	span := time.Duration(every*float64(b.gaps.n)) * time.Second
 	return Claim{
 		Reason:   fmt.Sprintf("%s contacts %s at regular intervals, and did not know it before", ev.Agent, ev.Destination),
-		Observed: fmt.Sprintf("%d intervals of about %.0f s, most within %.0f%%, over some %s", b.gaps.n, every, 100*(math.Exp2(spread)-1), span.Round(time.Minute)),
+		Observed: fmt.Sprintf("%d intervals of about %s, most within %.0f%%, over some %s", b.gaps.n, every.Round(time.Second), 100*(math.Exp2(spread)-1), (every * time.Duration(b.gaps.n)).Round(time.Minute)),
 		Baseline: fmt.Sprintf("intervals that chance makes differ by a factor of %.1f; %.0f%% of contacts are with new destinations", math.Exp2(bySessions), 100*p.known.newness()),
 		Entities: []Entity{{DestinationEntity, ev.Destination}},
 	}

@@ -48,7 +48,7 @@ func bloom(to uint64) (i, j uint) { return uint(to % bloomBits), uint(to >> 32 %
 
 func has(filter *[3]uint16, to uint64) bool {
 	i, j := bloom(to)
-	return filter[i/16]>>(i%16)&filter[j/16]>>(j%16)&1 != 0
+	return (filter[i/16]>>(i%16))&(filter[j/16]>>(j%16))&1 != 0
 }
 
 // has reports whether a destination is known.

@@ -75,7 +75,7 @@ func exfiltration(v View) outflow {
 	if !leaves(ev) || !ev.Bytes.OK {
 		return outflow{}
 	}
-	before, after := p.sums(ev)
+	_, after := p.sums(ev)
 	o := outflow{size: 1, hour: 1, sum: after[bytesOut]}
 	if o.sum < leastOut && ev.Bytes.V < leastOut {
 		return outflow{}
@@ -85,8 +85,7 @@ func exfiltration(v View) outflow {
 		o.size = s.tail(float64(ev.Bytes.V))
 	}
 	most := float32(ev.Bytes.V) > o.sum/2
-	// The hour is asked about once: when it becomes odd.
-	if o.sum >= leastOut && !h.near(o.sum) && !(most && s.n >= sizesLeast) && h.tail(float64(before[bytesOut])) >= oddOut/2 {
+	if o.sum >= leastOut && !h.near(o.sum) && !(most && s.n >= sizesLeast) && !p.surprised(exfiltrations, ev.Time) {
 		o.hour = h.tail(float64(o.sum))
 		if most {
 			o.hour = math.Min(1, o.hour/unknownSize)

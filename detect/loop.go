@@ -19,7 +19,7 @@ type loop struct {
 
 const (
 	loopLeast = 16 // repetitions that are first looked at, and then whenever they have doubled
-	loopHeld  = 8  // from which on a session keeps its place
+	loopHeld  = 2  // from which on a session keeps its place
 	loopPause = 2  // minutes without a call after which the next is no repetition: waiting is not looping
 )
 

@@ -96,6 +96,12 @@ func (p *Volumes) surprise(of int, reported bool) {
 	p.flags |= bit
 }
 
+// surprised reports whether a surprise was counted in the hour of a time: it is
+// no news then that the hour is odd.
+func (p *Volumes) surprised(of int, at event.Timestamp) bool {
+	return p.flags&(1<<of) != 0 && minuteOf(at)/minutesPerHour == p.minute/minutesPerHour
+}
+
 // minuteOf is the minute of a time, since 1970; never 0, which stands for none.
 func minuteOf(t event.Timestamp) uint32 { return uint32(max(int64(t)/int64(time.Minute), 1)) }
 
