@@ -50,6 +50,8 @@ func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, 
 	a := p.Action
 	contains := a.Kind.Contains()
 	switch age := now.Sub(p.Event.Time()); {
+	case a.Kind == command.Canary:
+		return commanded(), nil
 	case a.Mode == command.Shadow:
 		return no(command.Shadowed, "the policy is in shadow mode")
 	case policy.KillSwitch:

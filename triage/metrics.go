@@ -32,7 +32,7 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		return prometheus.CounterOpts{Namespace: "stakeout", Subsystem: "triage", Name: name, Help: help}
 	}
 	m := &metrics{
-		findings:  prometheus.NewCounterVec(counter("findings_total", "Findings read, by what came of them: new, again, refused."), []string{"result"}),
+		findings:  prometheus.NewCounterVec(counter("findings_total", "Findings read, by what came of them: new, again, canary, refused."), []string{"result"}),
 		incidents: prometheus.NewCounter(counter("incidents_total", "Incidents opened.")),
 		merged:    prometheus.NewCounter(counter("incidents_merged_total", "Incidents that became part of another one.")),
 		actions:   prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
@@ -57,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		m.brakes.WithLabelValues(c)
 	}
 	reg.MustRegister(m.risk, m.riskChanges, m.brakes)
-	for _, r := range []string{"new", "again", "refused"} {
+	for _, r := range []string{"new", "again", "canary", "refused"} {
 		m.findings.WithLabelValues(r)
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -81,7 +81,7 @@ func (m *metrics) opened(i *incident) {
 // moved counts a status change.
 func (m *metrics) moved(a command.Action, s command.Status, now time.Time) {
 	m.actions.WithLabelValues(string(a.Kind), string(a.Mode), string(s)).Inc()
-	if s == command.Commanded || s == command.Verified {
+	if a.Kind != command.Canary && (s == command.Commanded || s == command.Verified) {
 		m.dwell.WithLabelValues(string(s)).Observe(now.Sub(a.Occurred.Time()).Seconds())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -71,6 +72,12 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error
 		}
 		return err
 	}
+	if sent, ok := command.IsCanary(t.cfg.Trust, f.Agent, t.now()); ok {
+		if err := t.answerCanary(ctx, b, f, at, event.At(sent)); err != nil {
+			return err
+		}
+		return mark(ctx, b.incidents, seen, command.CanaryID(f.Agent))
+	}
 	i, err := t.join(ctx, b, f, at)
 	if err != nil {
 		return err
@@ -127,7 +134,9 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		i.add(f)
 		policy := t.policy.Load()
 		score := chain[0].score(policy.Risk, f.Time)
-		i.Risk = &score
+		if i.Risk == nil || i.Risk.At(score.Time) < score.Score {
+			i.Risk = &score
+		}
 		proposals := propose(policy, i, f, &chain[0], t.now())
 		if certain(f) {
 			proposals = append(proposals, escalate(i, f, at, t.now()))

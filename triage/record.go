@@ -87,7 +87,7 @@ func (r *record) move(now time.Time, s command.Status, detail, executor string) 
 // follow asks for what follows from a cause, once. From a page nothing follows:
 // pages about pages would not end.
 func (r *record) follow(cause string) {
-	if r.Action.Kind != command.Page && !slices.Contains(r.Follow, cause) {
+	if r.Action.Kind != command.Page && r.Action.Kind != command.Canary && !slices.Contains(r.Follow, cause) {
 		r.Follow = append(r.Follow, cause)
 	}
 }

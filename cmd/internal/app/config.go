@@ -35,6 +35,7 @@ type Config struct {
 	Page     executor.PageConfig `koanf:"page"`
 	Notify   Notify              `koanf:"notify"`
 	Operator OperatorConfig      `koanf:"operator"`
+	Canary   CanaryConfig        `koanf:"canary"`
 }
 
 // Actions says where store reads what became of actions.
@@ -139,6 +140,7 @@ func DefaultConfig() Config {
 		Page:     executor.DefaultPageConfig(),
 		Notify:   DefaultNotify(),
 		Operator: OperatorConfig{NATS: command.DefaultNATSConfig()},
+		Canary:   DefaultCanaryConfig(),
 	}
 }
 
@@ -189,6 +191,7 @@ func (c Config) sections() []section {
 		{"triage", c.Triage.Validate(), Triage},
 		{"store", c.Store.Validate(), Store}, {"actions.nats", c.Actions.NATS.Validate(), Store}, {"actions.trust", c.Actions.Trust.Validate(), Store},
 		{"executor", c.Executor.Validate(), Executor}, {"page", c.Page.Validate(), Executor}, {"notify", c.Notify.Validate(), Executor},
+		{"canary", c.Canary.Validate(), ""},
 		{"operator.nats", c.Operator.NATS.Validate(), ""},
 	}
 	if c.OAuth.Server.RevokeURL != "" {

@@ -35,6 +35,7 @@ const (
 	Triage   Role = "triage"
 	Store    Role = "store"
 	Executor Role = "executor"
+	Canary   Role = "canary"
 )
 
 // A process is what the roles of one process share.
@@ -84,7 +85,7 @@ func run(ctx context.Context, cfg Config, log *slog.Logger, serving func(context
 		return err
 	}
 	g.Go(func() error { return serving(ctx, p.cfg, p.health) })
-	start := map[Role]func(context.Context) error{Ingest: p.ingest, Detect: p.detect, Triage: p.triage, Store: p.store, Executor: p.executor}
+	start := map[Role]func(context.Context) error{Ingest: p.ingest, Detect: p.detect, Triage: p.triage, Store: p.store, Executor: p.executor, Canary: p.canary}
 	ready := make(chan struct{})
 	g.Go(func() error {
 		defer close(ready)

@@ -14,6 +14,10 @@ func Up(ctx context.Context, cfg Config, log *slog.Logger, started func(Config))
 		return unlessDone(ctx, err)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	roles := []Role{Ingest, Detect, Triage, Store, Executor}
+	if cfg.Canary.Every > 0 && cfg.Operator.SigningKey != "" {
+		roles = append(roles, Canary)
+	}
 	return run(ctx, cfg, log, func(ctx context.Context, cfg Config, h *health) error {
 		if err := l.announce(cfg); err != nil { // now with the address of health and metrics
 			return err
@@ -22,5 +26,5 @@ func Up(ctx context.Context, cfg Config, log *slog.Logger, started func(Config))
 			started(cfg)
 		}
 		return nil
-	}, Ingest, Detect, Triage, Store, Executor)
+	}, roles...)
 }

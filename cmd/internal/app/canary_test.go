@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/stakeout-project/stakeout/ingest/stream"
+)
+
+// TestCanary sends canaries through ingest, detect, triage and executor over
+// embedded parts. While detect is away a person is paged.
+func TestCanary(t *testing.T) {
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
+	var mu sync.Mutex
+	var pages []string
+	pager := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		check(t, err)
+		var e struct {
+			Type string
+			Data struct{ Incident, Reason string }
+		}
+		check(t, json.Unmarshal(body, &e))
+		mu.Lock()
+		defer mu.Unlock()
+		pages = append(pages, e.Type+" "+e.Data.Incident+": "+e.Data.Reason)
+	}))
+	t.Cleanup(pager.Close)
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	check(t, os.WriteFile(secret, []byte("whsec_"+base64.StdEncoding.EncodeToString(make([]byte, 24))), 0o600))
+	cfg, err := Load("", nil, []string{"up.dir=" + filepath.Join(dir, "data"), "up.kafka=127.0.0.1:0", "up.nats=127.0.0.1:0", "http.listen=", "topics.partitions=2",
+		"store.url=http://127.0.0.1:1", "canary.within=20s", "page.url=" + pager.URL, "page.secret_file=" + secret})
+	check(t, err)
+	l, cfg, err := StartLocal(t.Context(), cfg, log)
+	check(t, err)
+	t.Cleanup(func() { check(t, l.Close()) })
+	start := func(roles ...Role) {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- Run(ctx, cfg, log, roles...) }()
+		t.Cleanup(func() { cancel(); check(t, <-done) })
+	}
+	start(Ingest, Triage, Executor)
+
+	p := &process{cfg: cfg, log: log, reg: prometheus.NewRegistry()}
+	p.client, err = stream.Open(cfg.Kafka, p.reg, log)
+	check(t, err)
+	t.Cleanup(p.client.Close)
+	check(t, p.client.EnsureTopics(t.Context(), cfg.Topics.All()...))
+	check(t, p.withCanary(func(c *canary) error {
+		rounds := func(closed, late float64) {
+			t.Helper()
+			if got := [2]float64{testutil.ToFloat64(c.rounds.WithLabelValues("closed")), testutil.ToFloat64(c.rounds.WithLabelValues("late"))}; got != [2]float64{closed, late} {
+				t.Errorf("rounds closed and late are %v, want %v, %v", got, closed, late)
+			}
+		}
+		c.cfg.Within = 2 * time.Second
+		if err := c.round(t.Context()); !errors.Is(err, ErrCanary) || !strings.Contains(err.Error(), "nothing was decided about it") {
+			t.Errorf("with detect stopped the round ends with %v", err)
+		}
+		rounds(0, 1)
+		mu.Lock()
+		if len(pages) != 1 || !strings.HasPrefix(pages[0], "stakeout.page stakeout-canary: the canary sent at") {
+			t.Errorf("pages are %q", pages)
+		}
+		mu.Unlock()
+
+		start(Detect)
+		c.cfg.Within = 20 * time.Second
+		began := time.Now()
+		if err := c.round(t.Context()); err != nil {
+			return err
+		}
+		t.Logf("with detect started the round took %s", time.Since(began).Round(time.Millisecond))
+		rounds(1, 1)
+		if c.paged {
+			t.Error("the page is not taken back")
+		}
+		began = time.Now()
+		if err := c.round(t.Context()); err != nil {
+			return err
+		}
+		t.Logf("the next one took %s", time.Since(began).Round(time.Millisecond))
+		return nil
+	}))
+}
+
+func TestCanaryConfig(t *testing.T) {
+	f := func(want string, c CanaryConfig) {
+		t.Helper()
+		if err := c.Validate(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", c, err, want)
+		}
+	}
+	f("", DefaultCanaryConfig())
+	f("", CanaryConfig{Within: time.Hour})
+	f("every: is 1ms", CanaryConfig{Every: time.Millisecond, Within: time.Second})
+	f("within: is 1h0m0s", CanaryConfig{Every: time.Minute, Within: time.Hour})
+	f("within: is 0s", CanaryConfig{})
+}
