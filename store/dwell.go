@@ -43,7 +43,7 @@ const dwellQuery = `WITH stamps AS (
 		SELECT arrayJoin(arrayPushBack(JSONExtract(raw, 'merged', 'Array(String)'), id)) AS id, min(acknowledged) AS acknowledged
 		FROM incidents FINAL GROUP BY id
 	) AS i ON i.id = a.incident
-	WHERE h.commanded IS NOT NULL AND a.mode != 'shadow'
+	WHERE h.commanded IS NOT NULL AND a.mode != 'shadow' AND a.kind != 'canary'
 	  AND ({agent:String} = '' OR a.agent = {agent:String})
 	  AND ({kind:String} = '' OR a.kind = {kind:String})
 	  AND h.commanded >= fromUnixTimestamp64Nano({since:Int64})

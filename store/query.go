@@ -81,7 +81,7 @@ func limit(n int) any {
 func since(t time.Time) any { return arg("since", strconv.FormatInt(known(t).UnixNano(), 10)) }
 
 const findingsQuery = `SELECT raw FROM findings FINAL
-WHERE ({agent:String} = '' OR agent = {agent:String})
+WHERE if({agent:String} = '', agent NOT IN (SELECT agent FROM canaries), agent = {agent:String})
   AND ({threat:String} = '' OR threat = {threat:String})
   AND severity >= {severity:UInt8}
   AND time >= fromUnixTimestamp64Nano({since:Int64})
@@ -143,7 +143,7 @@ LEFT JOIN (
 	FROM (SELECT id, agent, time FROM findings FINAL) AS f INNER JOIN (SELECT finding, raw FROM dispositions FINAL) AS d ON d.finding = f.id
 	GROUP BY agent
 ) AS r USING agent
-WHERE ({agent:String} = '' OR agent = {agent:String})
+WHERE if({agent:String} = '', agent NOT IN (SELECT agent FROM canaries), agent = {agent:String})
   AND ({tenant:String} = '' OR tenant = {tenant:String})
   AND ({role:String} = '' OR role = {role:String})
   AND ({state:String} = '' OR multiIf(state = 'active' AND last < now64(9) - INTERVAL 30 DAY, 'stale', state) = {state:String})
