@@ -91,6 +91,9 @@ func ParseFact(b []byte) (Fact, error) {
 	if err := f.validate(); err != nil {
 		return Fact{}, fmt.Errorf("fact: %w", err)
 	}
+	if len(f.Chain) == 0 {
+		f.Chain = nil
+	}
 	return f, nil
 }
 
@@ -108,13 +111,16 @@ func (f *Fact) validate() error {
 		return errors.New("agent: is missing")
 	case f.Event == "":
 		return errors.New("event: is missing")
-	case f.Time <= 0:
-		return errors.New("time: is missing")
+	case f.Time < year2000:
+		return errors.New("time: is missing or before the year 2000")
 	case f.Kind == RecordFact && f.Deed != Wrote && f.Deed != Read && f.Deed != Acted:
 		return fmt.Errorf("deed: is %.20q, want %s, %s or %s", f.Deed, Wrote, Read, Acted)
 	}
 	return nil
 }
+
+// year2000 is the earliest time of an event.
+const year2000 event.Timestamp = 946684800e9
 
 // entityCap is how long the name of an entity may be in a fact.
 const entityCap = 128

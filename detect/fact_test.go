@@ -45,7 +45,7 @@ func TestFactRefusals(t *testing.T) {
 	f(func(f *detect.Fact) { f.Entity = strings.Repeat("x", 129) }, "entity: has 129 bytes, want 1 to 128")
 	f(func(f *detect.Fact) { f.Agent = "" }, "agent: is missing")
 	f(func(f *detect.Fact) { f.Event = "" }, "event: is missing")
-	f(func(f *detect.Fact) { f.Time = -1 }, "time: is missing")
+	f(func(f *detect.Fact) { f.Time = -1 }, "time: is missing or before the year 2000")
 	f(func(f *detect.Fact) { f.Kind = detect.RecordFact }, `deed: is "", want wrote, read or acted`)
 }
 
@@ -58,6 +58,7 @@ func FuzzParseFact(f *testing.F) {
 	f.Add(b)
 	f.Add([]byte(`{"kind":"record","entity":"0badcafe","time":"2026-01-05T09:00:00Z","event":"e","agent":"a","deed":"acted"}`))
 	f.Add([]byte(`{"kind":"tool","chain":null}`))
+	f.Add([]byte(`{"kind":"credential","entity":"x","time":"1000-01-01T00:00:00Z","event":"e","agent":"a","chain":[]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fact, err := detect.ParseFact(b)
 		if err != nil {

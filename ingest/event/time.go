@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Timestamp is a time in Unix nanoseconds (years 1678 to 2262); zero is missing.
 type Timestamp int64
@@ -34,6 +37,9 @@ func (t *Timestamp) UnmarshalText(b []byte) error {
 	v, err := time.Parse(time.RFC3339Nano, string(b))
 	if err != nil {
 		return err
+	}
+	if !At(v).Time().Equal(v) {
+		return fmt.Errorf("time %s is beyond what nanoseconds since 1970 can hold", b)
 	}
 	*t = At(v)
 	return nil
