@@ -67,7 +67,7 @@ func (t *Triage) decideCase(ctx context.Context, b *bus, a command.Approval, ope
 			}
 			i.Closed, i.Verdict, i.By, i.Why = a.Decision == command.Close, a.Verdict, operator, cut(a.Why, maxText)
 			i.Turns++
-			i.Turned = eventNow(t)
+			i.Turned, i.Until = eventNow(t), a.Until
 			if i.Acknowledged == 0 {
 				i.Acknowledged = i.Turned
 			}
@@ -138,6 +138,11 @@ func (t *Triage) acknowledge(ctx context.Context, b *bus, id string) error {
 func (t *Triage) tellTurn(ctx context.Context, b *bus, i *incident) error {
 	c := command.Case{Incident: i.public(), Change: command.Reopened, Time: event.At(t.now())}
 	turn := fmt.Sprint(i.Turns)
+	if i.Closed && i.Until != 0 {
+		if err := t.suppress(ctx, b, i, i.Until); err != nil {
+			return err
+		}
+	}
 	if i.Closed {
 		c.Change = command.Closed
 		for _, id := range append([]string{i.ID}, i.Merged...) { // each has pages of its own

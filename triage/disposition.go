@@ -12,7 +12,7 @@ import (
 // its incident and of the policy, so it needs nothing that could be away, and a
 // replay takes the same look.
 func dispose(p *Policy, i *incident, f *detect.Finding, own *risk) *command.Disposition {
-	return &command.Disposition{Finding: f.ID, Detector: cut(f.Detector, maxID), Query: asked(i, f), Think: thought(i, f), Report: reported(p, i, f, own), Risk: new(own.score(p.Risk, f.Time))}
+	return &command.Disposition{Finding: f.ID, Suppression: i.suppression(f), Detector: cut(f.Detector, maxID), Query: asked(i, f), Think: thought(i, f), Report: reported(p, i, f, own), Risk: new(own.score(p.Risk, f.Time))}
 }
 
 // asked is what the detector asked of the agent's past, and what the incident knows besides.
@@ -71,6 +71,10 @@ func reported(p *Policy, i *incident, f *detect.Finding, own *risk) command.Repo
 	r := command.Report{Verdict: "suspicious", Confidence: confidence(i, f)}
 	if !certain(f) && (f.PValue <= 0 || f.Level <= 0 || f.Observed == "") {
 		r.Verdict = "insufficient_data"
+	}
+	if id := i.suppression(f); id != "" {
+		r.Recommend = []string{"Nothing is done about it: suppression " + id + " holds for " + f.Detector + " about this agent."}
+		return r
 	}
 	entry, ok := p.match(f)
 	if !ok {

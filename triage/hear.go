@@ -55,6 +55,15 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 	if approval.Decision.OfBaseline() {
 		return t.operate(ctx, approval, operator)
 	}
+	if approval.Decision == command.Unsuppress {
+		result, err := t.unsuppress(ctx, b, approval, operator)
+		if err != nil {
+			return err
+		}
+		t.metrics.approvals.WithLabelValues(result).Inc()
+		t.log.Info("operator decided", "suppression", approval.Action, "decision", approval.Decision, "operator", operator, "result", result)
+		return nil
+	}
 	if approval.Decision == command.Close || approval.Decision == command.Reopen {
 		result, err := t.decideCase(ctx, b, approval, operator)
 		if err != nil {

@@ -22,8 +22,11 @@ type incident struct {
 	Found    event.Timestamp `json:"found,omitempty"`    // when it was judged
 	Last     event.Timestamp `json:"last"`               // latest time of an event
 	Count    uint64          `json:"count"`
-	Findings []string        `json:"findings"` // ids of the last ones, oldest first
-	Outbox   []proposal      `json:"outbox,omitempty"`
+
+	Suppressed uint64 `json:"suppressed,omitempty"` // of these, those that nothing was done about
+
+	Findings []string   `json:"findings"` // ids of the last ones, oldest first
+	Outbox   []proposal `json:"outbox,omitempty"`
 
 	Members  []member `json:"members,omitempty"` // the agents in it, in the order they came
 	Entities []shared `json:"entities,omitempty"`
@@ -39,6 +42,7 @@ type incident struct {
 	Verdict   command.Verdict `json:"verdict,omitempty"`
 	By        string          `json:"by,omitempty"` // the operator who closed or reopened it
 	Why       string          `json:"why,omitempty"`
+	Until     event.Timestamp `json:"until,omitempty"` // until when findings like those in it are not acted on
 	Turns     int             `json:"turns,omitempty"` // how often it was closed or reopened
 	Told      int             `json:"told,omitempty"`  // turns that were told
 
@@ -52,7 +56,11 @@ type incident struct {
 type member struct {
 	Agent string `json:"agent"`
 	Count uint64 `json:"count"`
-	Last  string `json:"last"`  // hash of the id of its last finding
+	Last  string `json:"last"` // hash of the id of its last finding
+
+	Detectors   []string `json:"detectors,omitempty"`   // of its findings
+	Suppression string   `json:"suppression,omitempty"` // id of that under which its last finding fell
+
 	Under string `json:"under"` // id of the incident that it came to
 }
 
@@ -179,6 +187,7 @@ func (i *incident) absorb(o *incident) bool {
 	}
 	i.Merged = append(append(i.Merged, o.ID), o.Merged...)
 	i.Count += o.Count
+	i.Suppressed += o.Suppressed
 	i.grow(o.Threats, o.Detectors)
 	i.Severity, i.Last = max(i.Severity, o.Severity), max(i.Last, o.Last)
 	i.Findings = tail(append(i.Findings, o.Findings...), maxHistory)
@@ -188,6 +197,7 @@ func (i *incident) absorb(o *incident) bool {
 	for _, m := range o.Members {
 		if n := slices.IndexFunc(i.Members, func(x member) bool { return x.Agent == m.Agent }); n >= 0 {
 			i.Members[n].Count += m.Count
+			i.Members[n].Detectors = union(i.Members[n].Detectors, m.Detectors, maxNoted)
 		} else {
 			i.Members = append(i.Members, m)
 		}
@@ -214,7 +224,7 @@ func (i *incident) absorbs(o *incident) bool {
 
 // public is what others know of i.
 func (i *incident) public() command.Incident {
-	p := command.Incident{ID: i.ID, Agent: i.Agent, Session: i.Session, Open: i.open(), Severity: int(i.Severity), First: i.First, Last: i.Last,
+	p := command.Incident{ID: i.ID, Agent: i.Agent, Session: i.Session, Open: i.open() && (i.Count == 0 || i.Suppressed < i.Count), Suppressed: i.Suppressed, Severity: int(i.Severity), First: i.First, Last: i.Last,
 		Count: i.Count, Threats: i.Threats, Detectors: i.Detectors, Verdict: i.Verdict, By: i.By, Why: i.Why, Into: i.Into, Merged: i.Merged, Revision: i.revision,
 		Acknowledged: i.Acknowledged, Turned: i.Turned}
 	for _, m := range i.Members[:min(len(i.Members), maxKinds)] {
@@ -226,6 +236,16 @@ func (i *incident) public() command.Incident {
 		p.Entities = append(p.Entities, command.Entity{Kind: string(s.Kind), Name: cut(s.Name, 128)})
 	}
 	return p
+}
+
+// union is list with what of more is not in it, up to n.
+func union(list, more []string, n int) []string {
+	for _, s := range more {
+		if len(list) < n && !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // tail returns the last n of list.

@@ -12,9 +12,12 @@ import (
 // metrics are what triage tells Prometheus. Dwell time, the time from an event
 // to something being done about it, is the figure the whole project is judged by.
 type metrics struct {
-	findings  *prometheus.CounterVec   // result
-	incidents prometheus.Counter       // opened
-	merged    prometheus.Counter       // into another one
+	findings  *prometheus.CounterVec // result
+	incidents prometheus.Counter     // opened
+	merged    prometheus.Counter     // into another one
+
+	suppressed prometheus.Counter // findings
+
 	actions   *prometheus.CounterVec   // kind, mode, status
 	answers   *prometheus.CounterVec   // result
 	approvals *prometheus.CounterVec   // result
@@ -32,14 +35,15 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		return prometheus.CounterOpts{Namespace: "stakeout", Subsystem: "triage", Name: name, Help: help}
 	}
 	m := &metrics{
-		findings:  prometheus.NewCounterVec(counter("findings_total", "Findings read, by what came of them: new, again, canary, refused."), []string{"result"}),
-		incidents: prometheus.NewCounter(counter("incidents_total", "Incidents opened.")),
-		merged:    prometheus.NewCounter(counter("incidents_merged_total", "Incidents that became part of another one.")),
-		actions:   prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
-		answers:   prometheus.NewCounterVec(counter("answers_total", "Answers of executors: taken, late, duplicate, contradicting, unknown, refused."), []string{"result"}),
-		approvals: prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, counted, rejected, undone, nothing to undo, close, reopen, merged, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
-		retries:   prometheus.NewCounter(counter("retries_total", "Commands sent again because nobody answered.")),
-		folded:    prometheus.NewCounter(counter("pages_folded_total", "Pages beyond the budget, folded into a later one.")),
+		findings:   prometheus.NewCounterVec(counter("findings_total", "Findings read, by what came of them: new, again, canary, refused."), []string{"result"}),
+		incidents:  prometheus.NewCounter(counter("incidents_total", "Incidents opened.")),
+		suppressed: prometheus.NewCounter(counter("findings_suppressed_total", "Findings that nothing was done about, because a person had given a verdict on ones like them.")),
+		merged:     prometheus.NewCounter(counter("incidents_merged_total", "Incidents that became part of another one.")),
+		actions:    prometheus.NewCounterVec(counter("actions_total", "Status changes of actions."), []string{"kind", "mode", "status"}),
+		answers:    prometheus.NewCounterVec(counter("answers_total", "Answers of executors: taken, late, duplicate, contradicting, unknown, refused."), []string{"result"}),
+		approvals:  prometheus.NewCounterVec(counter("approvals_total", "Decisions of operators: approved, counted, rejected, undone, nothing to undo, unsuppress, close, reopen, merged, duplicate, late, not entitled, unknown, refused."), []string{"result"}),
+		retries:    prometheus.NewCounter(counter("retries_total", "Commands sent again because nobody answered.")),
+		folded:     prometheus.NewCounter(counter("pages_folded_total", "Pages beyond the budget, folded into a later one.")),
 		dwell: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "stakeout", Subsystem: "triage", Name: "dwell_seconds",
 			Help:    "Time from the event to its being ingested and found, and to the action being commanded and verified.",
@@ -64,7 +68,7 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 		Namespace: "stakeout", Subsystem: "triage", Name: "oldest_waiting_seconds",
 		Help: "Age of the oldest action that waits for an answer or an approval.",
 	}, func() float64 { return oldest().Seconds() })
-	reg.MustRegister(m.findings, m.incidents, m.merged, m.actions, m.answers, m.approvals, m.retries, m.folded, m.dwell, age)
+	reg.MustRegister(m.findings, m.incidents, m.merged, m.suppressed, m.actions, m.answers, m.approvals, m.retries, m.folded, m.dwell, age)
 	return m
 }
 

@@ -137,7 +137,15 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		if i.Risk == nil || i.Risk.At(score.Time) < score.Score {
 			i.Risk = &score
 		}
-		proposals := propose(policy, i, f, &chain[0], t.now())
+		suppression, err := t.suppressed(ctx, b, f)
+		if err != nil {
+			return nil, err
+		}
+		i.judged(f, suppression)
+		var proposals []proposal
+		if suppression == "" {
+			proposals = propose(policy, i, f, &chain[0], t.now())
+		}
 		if certain(f) {
 			proposals = append(proposals, escalate(i, f, at, t.now()))
 		}
@@ -157,6 +165,9 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 			return nil, err
 		}
 		t.metrics.findings.WithLabelValues("new").Inc()
+		if suppression != "" {
+			t.metrics.suppressed.Inc()
+		}
 		if opened {
 			t.metrics.incidents.Inc()
 			t.metrics.opened(i)

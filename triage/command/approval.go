@@ -15,6 +15,7 @@ type Approval struct {
 	Agent    string          `json:"agent,omitempty"`   // whose baseline is meant
 	Kind     Kind            `json:"kind,omitempty"`    // that a brake holds
 	Tenant   string          `json:"tenant,omitempty"`  // whose agents a brake protects
+	Until    event.Timestamp `json:"until,omitempty"`   // of a close: until when findings like it are not acted on
 	Why      string          `json:"why"`
 	Time     event.Timestamp `json:"time"`
 }
@@ -36,6 +37,8 @@ const (
 	Confirm  Decision = "confirm"
 	Pull     Decision = "pull"
 	Release  Decision = "release"
+
+	Unsuppress Decision = "unsuppress" // of a suppression, before it ends by itself
 )
 
 // OfBaseline reports whether d is about the baseline of an agent.

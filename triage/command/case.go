@@ -38,11 +38,13 @@ type Incident struct {
 	ID       string          `json:"id"`
 	Agent    string          `json:"agent"`
 	Session  string          `json:"session,omitempty"`
-	Open     bool            `json:"open"`
+	Open     bool            `json:"open"` // and there is something in it to look at
 	Severity int             `json:"severity_id"`
 	First    event.Timestamp `json:"first"` // time of the first finding's event
 	Last     event.Timestamp `json:"last"`  // latest time of an event
 	Count    uint64          `json:"count"` // of findings
+
+	Suppressed uint64 `json:"suppressed,omitempty"` // of these, those that nothing was done about
 
 	Risk *Risk `json:"risk,omitempty"` // the highest of its agents, when a finding of it came
 
@@ -90,24 +92,6 @@ type Disposition struct {
 	Risk *Risk `json:"risk,omitempty"` // of the agent when the finding came
 
 	Suppression string `json:"suppression,omitempty"` // id of the one because of which nothing is done about it
-}
-
-// A Suppression has nothing done about findings of one detector about one agent,
-// because a person found one of them to be no reason for it. It ends by itself.
-// Findings that are more severe than those of the incident are not suppressed.
-type Suppression struct {
-	ID        string          `json:"id"`
-	Incident  string          `json:"incident"` // that got the verdict
-	Agent     string          `json:"agent"`
-	Detector  string          `json:"detector"`
-	Severity  int             `json:"severity_id"` // of the incident: the highest that is suppressed
-	Owner     string          `json:"owner"`       // public key of the operator
-	Verdict   Verdict         `json:"verdict"`
-	Why       string          `json:"why,omitempty"`
-	Since     event.Timestamp `json:"since"`
-	Until     event.Timestamp `json:"until"`
-	Removed   bool            `json:"removed,omitempty"`
-	RemovedBy string          `json:"removed_by,omitempty"`
 }
 
 // A Report is what a disposition comes to.

@@ -213,12 +213,14 @@ func (a Approval) check() error {
 	switch {
 	case !validID(a.Action):
 		return fmt.Errorf("%s: action: %w", ApprovalType, ErrMalformed)
-	case !slices.Contains([]Decision{Approved, Refused, Undo, Close, Reopen, Reset, Reanchor, Confirm, Pull, Release}, a.Decision):
-		return fmt.Errorf("%s: decision is %.20q, want approve, reject, undo, close, reopen, reset, reanchor, confirm, pull or release: %w", ApprovalType, a.Decision, ErrMalformed)
+	case !slices.Contains([]Decision{Approved, Refused, Undo, Close, Reopen, Reset, Reanchor, Confirm, Pull, Release, Unsuppress}, a.Decision):
+		return fmt.Errorf("%s: decision is %.20q, want approve, reject, undo, close, reopen, reset, reanchor, confirm, pull, release or unsuppress: %w", ApprovalType, a.Decision, ErrMalformed)
 	case a.Decision.OfBaseline() != (a.Agent != "") || a.Agent != "" && a.Action != BaselineID(a.Agent):
 		return fmt.Errorf("%s: agent and decision do not belong together: %w", ApprovalType, ErrMalformed)
 	case a.Decision.OfBrake() && a.Action != BrakeID(a.Kind, a.Tenant) || !a.Decision.OfBrake() && (a.Kind != "" || a.Tenant != ""):
 		return fmt.Errorf("%s: brake and decision do not belong together: %w", ApprovalType, ErrMalformed)
+	case !a.suppresses():
+		return fmt.Errorf("%s: until is %s, want none but for a close as false_positive or benign, and at most %s ahead: %w", ApprovalType, a.Until, MaxSuppression, ErrMalformed)
 	case a.Decision == Close && !slices.Contains(Verdicts(), a.Verdict):
 		return fmt.Errorf("%s: verdict is %.40q, want one of %v: %w", ApprovalType, a.Verdict, Verdicts(), ErrMalformed)
 	case a.Decision != Close && a.Verdict != "":
