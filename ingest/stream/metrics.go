@@ -8,7 +8,7 @@ import (
 )
 
 type metrics struct {
-	lag            *prometheus.GaugeVec     // group, topic, partition
+	lag            *lags
 	fetchedRecords *prometheus.CounterVec   // topic
 	fetchedBytes   *prometheus.CounterVec   // topic
 	skipped        *prometheus.CounterVec   // topic, reason
@@ -27,10 +27,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	var errs []error
 	m := &metrics{
-		lag: register(reg, &errs, prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "stakeout_stream_lag_records",
-			Help: "Offsets between the next record to process and the end of the partition.",
-		}, []string{"group", "topic", "partition"})),
+		lag:            register(reg, &errs, newLags()),
 		fetchedRecords: counter(reg, &errs, "fetched_records_total", "Records handed over for processing.", "topic"),
 		fetchedBytes:   counter(reg, &errs, "fetched_bytes_total", "Bytes of record sets fetched, compressed.", "topic"),
 		skipped: counter(reg, &errs, "skipped_total",

@@ -7,7 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -29,12 +29,19 @@ type owner struct {
 	committed int64 // offset of the group; negative before anything was committed
 	pending   int   // records processed since the last checkpoint
 	since     time.Time
+	lag       *lag
 }
 
 // run owns the partition until ctx ends or the group has moved on. Every error
 // closes the processor and starts again at the last commit.
 func (o *owner) run(ctx context.Context) {
-	defer o.c.metrics.lag.DeleteLabelValues(o.group, o.topic, strconv.Itoa(o.partition))
+	o.lag = o.c.metrics.lag.add(o.group, o.topic, o.partition)
+	defer o.c.metrics.lag.remove(o.lag)
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { o.lag.watch(watching, o.c, o.partition) })
+	defer watch.Wait()
+	defer stop()
 	defer o.c.recovered(o.fetching())
 	defer o.c.recovered(o.processing())
 	for b := (backoff{}); ctx.Err() == nil; {
@@ -83,6 +90,7 @@ func (o *owner) own(ctx context.Context) (err error) {
 		}
 		o.committed = first
 	}
+	o.lag.next.Store(o.committed)
 	proc, err := o.open(ctx, Owned{Topic: o.topic, Partition: o.partition, Next: o.committed, Generation: o.gen.ID})
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
@@ -126,6 +134,8 @@ func (o *owner) step(ctx, work context.Context, r *reader, proc Processor) error
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
+	o.lag.next.Store(r.next)
+	o.lag.learn(f.highWatermark)
 	for ctx.Err() == nil {
 		records, err := r.dec.next()
 		var over *oversizeError
@@ -144,6 +154,7 @@ func (o *owner) step(ctx, work context.Context, r *reader, proc Processor) error
 			o.c.metrics.fetchedRecords.WithLabelValues(o.topic).Add(float64(len(records)))
 		}
 		r.next = r.dec.offset
+		o.lag.next.Store(r.next)
 		if o.due() {
 			if err := o.checkpoint(work, proc, r.next); err != nil {
 				return err
@@ -153,7 +164,6 @@ func (o *owner) step(ctx, work context.Context, r *reader, proc Processor) error
 			break
 		}
 	}
-	o.c.metrics.lag.WithLabelValues(o.group, o.topic, strconv.Itoa(o.partition)).Set(float64(f.highWatermark - r.next))
 	if r.dec.missing > 0 {
 		return r.grow()
 	}

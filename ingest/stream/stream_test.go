@@ -34,6 +34,7 @@ func suite(t *testing.T, b testBroker) {
 		{"ReadsOthers", testReadsOthers},
 		{"OthersReadUs", testOthersReadUs},
 		{"Run", testRun},
+		{"Lag", testLag},
 		{"Resume", testResume},
 		{"ProcessorErrors", testProcessorErrors},
 		{"Rebalance", testRebalance},
@@ -251,7 +252,8 @@ func testRun(t *testing.T, b testBroker) {
 	stop := running(t, c, topic, l)
 	eventually(t, "all is processed", func() bool { return l.count() == n })
 	eventually(t, "lag is zero", func() bool {
-		return testutil.ToFloat64(c.metrics.lag.WithLabelValues("group-"+topic, topic, "0")) == 0
+		records, _, ok := c.metrics.lag.of("group-"+topic, topic, "0")
+		return ok && records == 0
 	})
 	stop()
 	l.check(t)
