@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -16,6 +17,7 @@ import (
 // answers, it prints what its clients need, as JSON on one line.
 func newPart() *cobra.Command {
 	var dir, listen, advertise string
+	var failed <-chan error
 	parts := map[string]func(*cobra.Command) (client any, stop func() error, err error){
 		"kafka": func(cmd *cobra.Command) (any, func() error, error) {
 			cfg := local.DefaultKafkaConfig()
@@ -24,6 +26,7 @@ func newPart() *cobra.Command {
 			if err != nil {
 				return nil, nil, err
 			}
+			failed = k.Failed()
 			return map[string]string{"addr": k.Addr()}, k.Close, nil
 		},
 		"nats": func(cmd *cobra.Command) (any, func() error, error) {
@@ -63,8 +66,12 @@ func newPart() *cobra.Command {
 			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(client); err != nil {
 				return fmt.Errorf("tell that %s is ready: %w", args[0], err)
 			}
-			<-cmd.Context().Done()
-			return stop()
+			select {
+			case <-cmd.Context().Done():
+				return stop()
+			case err := <-failed:
+				return errors.Join(err, stop())
+			}
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "data directory")

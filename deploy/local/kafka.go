@@ -60,8 +60,10 @@ func (c KafkaConfig) Validate() error {
 // Kafka is a running embedded broker that speaks the Kafka protocol.
 type Kafka struct {
 	cluster *kfake.Cluster
+	ln      net.Listener
 	addr    string
 	lock    *os.File
+	failure *failure
 	close   sync.Once
 }
 
@@ -71,7 +73,7 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("start embedded kafka: %w", err)
 	}
-	k := &Kafka{}
+	k := &Kafka{failure: newFailure()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("start embedded kafka: %w", err), k.unlock())
@@ -79,6 +81,9 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 	}()
 	if cfg.Dir != "" {
 		if k.lock, err = Lock(cfg.Dir); err != nil {
+			return nil, err
+		}
+		if err := repairIndexes(cfg.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -99,7 +104,7 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 		kfake.ClusterID("stakeout-local"),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
 		kfake.GroupMinSessionTimeout(time.Second),
-		kfake.WithLogger(kafkaLog{log}),
+		kfake.WithLogger(kafkaLog{log, k.failure}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.cleaner.backoff.ms": strconv.FormatInt(cfg.CleanInterval.Milliseconds(), 10),
 		}),
@@ -110,7 +115,7 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 	if k.cluster, err = kfake.NewCluster(opts...); err != nil {
 		return nil, errors.Join(err, closeListener(ln))
 	}
-	k.addr = ln.Addr().String()
+	k.ln, k.addr = ln, ln.Addr().String()
 	k.cluster.ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		k.cluster.KeepControl()
 		if r, ok := req.(*kmsg.CreateTopicsRequest); ok {
@@ -135,12 +140,22 @@ func (a advertised) Addr() net.Addr { return a.at }
 // Addr is the host:port that clients connect to.
 func (k *Kafka) Addr() string { return k.addr }
 
+// Failed tells of a write that failed, with an [ErrCannotWrite]. The broker stands
+// still from then on, and is to be closed.
+func (k *Kafka) Failed() <-chan error { return k.failure.told }
+
 // Close saves what is open and stops the broker. Close consumers and producers
-// first: what they would still commit is refused afterwards.
+// first: what they would still commit is refused afterwards. A broker that failed
+// saves nothing: it is left as a crash would leave it.
 func (k *Kafka) Close() (err error) {
 	k.close.Do(func() {
-		k.cluster.Close()
-		err = k.unlock()
+		if k.failure.close() {
+			err = k.ln.Close()
+		} else {
+			k.cluster.Close()
+		}
+		close(k.failure.closed)
+		err = errors.Join(err, k.unlock())
 	})
 	return err
 }
@@ -240,7 +255,10 @@ func capRetention(t *kmsg.CreateTopicsRequestTopic, topicBytes int64) {
 
 // kafkaLog hands the broker's warnings on. What it says about single requests
 // and connections is of no use to an operator.
-type kafkaLog struct{ log *slog.Logger }
+type kafkaLog struct {
+	log     *slog.Logger
+	failure *failure
+}
 
 func (l kafkaLog) Logf(level kfake.LogLevel, msg string, args ...any) {
 	switch level {
@@ -248,5 +266,6 @@ func (l kafkaLog) Logf(level kfake.LogLevel, msg string, args ...any) {
 		l.log.Error("embedded kafka", "msg", fmt.Sprintf(msg, args...))
 	case kfake.LogLevelWarn:
 		l.log.Warn("embedded kafka", "msg", fmt.Sprintf(msg, args...))
+		l.failure.hear(msg, args)
 	}
 }

@@ -4,6 +4,7 @@
 package local
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -47,6 +49,8 @@ func (c NATSConfig) Validate() error {
 type NATS struct {
 	server *server.Server
 	keys   map[NATSRole]natsKeys
+	stop   context.CancelFunc
+	healer sync.WaitGroup
 }
 
 // StartNATS starts a server and returns when it answers. Every role of
@@ -92,7 +96,10 @@ func StartNATS(c NATSConfig, log *slog.Logger) (*NATS, error) {
 		s.WaitForShutdown()
 		return nil, errors.New("nats: the server did not come up within 20s")
 	}
-	return &NATS{server: s, keys: keys}, nil
+	ctx, stop := context.WithCancel(context.Background())
+	n := &NATS{server: s, keys: keys, stop: stop}
+	n.healer.Go(func() { heal(ctx, s, opts.StoreDir, log) })
+	return n, nil
 }
 
 // freeAddress splits addr and replaces its port by a free one if somebody listens there already.
@@ -119,6 +126,8 @@ func (n *NATS) URL() string { return n.server.ClientURL() }
 
 // Close stops the server and waits until its files are closed.
 func (n *NATS) Close() {
+	n.stop()
+	n.healer.Wait()
 	n.server.Shutdown()
 	n.server.WaitForShutdown()
 }

@@ -25,6 +25,14 @@ func Up(ctx context.Context, cfg Config, log *slog.Logger, started func(Config))
 		if h.wait(ctx) == nil {
 			started(cfg)
 		}
-		return nil
+		if l.Kafka == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-l.Kafka.Failed():
+			return err
+		}
 	}, roles...)
 }
