@@ -306,6 +306,22 @@ func (b *Broker) end(signals ...os.Signal) error {
 	return nil // however it ended, it was told to
 }
 
+// Ended reports whether the broker ended by itself, as it does when it can no
+// longer write to its disk. [Broker.Kill] and [Broker.Restart] bring it back.
+func (b *Broker) Ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.process == nil {
+		return false
+	}
+	select {
+	case <-b.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // Pause stops the process without ending it: connections stay and nothing
 // answers.
 func (b *Broker) Pause() error { return b.signal(syscall.SIGSTOP) }

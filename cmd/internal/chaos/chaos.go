@@ -60,7 +60,8 @@ func (c Config) Validate() error {
 
 // A Result is what was done and what came of it.
 type Result struct {
-	Killed, Frozen, Cut, Torn int // Torn of the killed lost the end of a write
+	Killed, Frozen, Cut, Full int
+	Torn                      int // of the killed, lost the end of a write
 	Events, Findings, Actions int
 	Lost, Doubled             int
 	ActionsDoubled            int
@@ -77,8 +78,8 @@ func (r Result) Err() error {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("killed %d, frozen %d, cut %d, findings %d, lost %d, doubled %d, actions %d, doubled %d",
-		r.Killed, r.Frozen, r.Cut, r.Findings, r.Lost, r.Doubled, r.Actions, r.ActionsDoubled)
+	return fmt.Sprintf("killed %d, frozen %d, cut %d, full %d, findings %d, lost %d, doubled %d, actions %d, doubled %d",
+		r.Killed, r.Frozen, r.Cut, r.Full, r.Findings, r.Lost, r.Doubled, r.Actions, r.ActionsDoubled)
 }
 
 // Run builds the pipeline, breaks it and looks what came of it. An error is one
@@ -106,7 +107,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (res Result, err err
 	if err != nil {
 		return res, err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
+	defer func() {
+		w.keep = err != nil || res.Err() != nil
+		err = errors.Join(err, w.close())
+	}()
 
 	load := &loader{addr: w.kafkaAddr, topic: w.app.Topics.Raw[0], lines: lines, over: time.Duration(cfg.Rounds) * cfg.Pause}
 	loaded := make(chan error, 1)
@@ -125,7 +129,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (res Result, err err
 	if err != nil {
 		return res, err
 	}
-	res = Result{Killed: m.killed, Frozen: m.frozen, Cut: m.cut, Torn: m.torn, Events: len(lines), Findings: t.findings, Actions: t.actions,
+	res = Result{Killed: m.killed, Frozen: m.frozen, Cut: m.cut, Full: m.full, Torn: m.torn, Events: len(lines), Findings: t.findings, Actions: t.actions,
 		Lost: t.lost, Doubled: t.doubled, ActionsDoubled: t.actionsDoubled, CatchUp: took, Problems: t.problems}
 	res.Problems = append(res.Problems, w.fallen()...)
 	return res, nil

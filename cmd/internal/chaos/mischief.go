@@ -20,7 +20,7 @@ type mischief struct {
 	w   *world
 	rng *rand.Rand
 
-	killed, frozen, cut, torn int
+	killed, frozen, cut, full, torn int
 
 	repairs sync.WaitGroup // under way
 	mu      sync.Mutex
@@ -46,6 +46,8 @@ func (m *mischief) run(ctx context.Context) error {
 			err = m.kill(round)
 		case n < 16:
 			err = m.freeze(round)
+		case n < 18 && len(m.w.disks) > 0:
+			err = m.fill(round)
 		default:
 			err = m.sever(round)
 		}
@@ -60,6 +62,10 @@ func (m *mischief) upTo(d time.Duration) time.Duration { return time.Duration(m.
 
 // victim picks a part, roles three times as often as servers, and takes it.
 func (m *mischief) victim() part {
+	return m.take(m.parts())
+}
+
+func (m *mischief) parts() []part {
 	var among []part
 	for _, p := range m.w.roles {
 		if m.w.cfg.may(p) {
@@ -71,6 +77,11 @@ func (m *mischief) victim() part {
 			among = append(among, p, p)
 		}
 	}
+	return among
+}
+
+// take takes one that is not broken already, if there is one.
+func (m *mischief) take(among []part) part {
 	if len(among) == 0 {
 		return nil
 	}
@@ -138,6 +149,38 @@ func (m *mischief) freeze(round int) error {
 	return nil
 }
 
+// fill leaves a server no room on its disk for a while. Half of the time it
+// crashes there too, with whatever it could write half.
+func (m *mischief) fill(round int) error {
+	p := m.take(m.w.servers)
+	if p == nil {
+		return nil
+	}
+	m.full++
+	disk, d, crash := m.w.disks[p.String()], time.Second+m.upTo(4*time.Second), m.rng.IntN(2) == 0
+	down := 100*time.Millisecond + m.upTo(time.Second)
+	m.w.log.Info("fill", "round", round, "server", p.String(), "for", d.Round(time.Millisecond), "crash", crash)
+	if err := disk.fill(); err != nil {
+		return err
+	}
+	m.later(p, d, func() error {
+		if crash {
+			if err := p.kill(); err != nil {
+				return err
+			}
+		}
+		if err := disk.room(); err != nil {
+			return err
+		}
+		if !crash {
+			return p.revive()
+		}
+		time.Sleep(down)
+		return p.start()
+	})
+	return nil
+}
+
 // sever cuts all connections to a server, or lets nothing pass for a while.
 func (m *mischief) sever(round int) error {
 	names := []string{"kafka", "nats", "clickhouse"}
@@ -172,7 +215,7 @@ func (w *world) logs(p part) string {
 	case "kafka":
 		return w.kafkaData
 	case "nats":
-		return filepath.Join(w.cfg.Dir, "nats", "data")
+		return filepath.Join(w.data("nats"), "data")
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,21 +21,28 @@ import (
 const (
 	outage       = 10 * time.Second
 	frozenOutage = 18 * time.Second
+	fullOutage   = 8 * time.Second
 )
 
 // An expectation is what an outage is to do to the roles.
 type expectation struct {
 	part   string
-	frozen bool                // or killed
+	frozen bool                // or, without full, killed
+	full   bool                // its disk
+	stuck  string              // role that cannot process meanwhile, and says so
 	red    map[string][]string // parts that roles lack meanwhile, by role; others are green
 	grows  []gauge             // metrics that tell of it
 	goesOn []gauge             // counters that go on meanwhile
+	stops  []gauge             // counters that stand still at the end
 }
 
 // lasts is how long the part is away.
 func (e expectation) lasts() time.Duration {
-	if e.frozen {
+	switch {
+	case e.frozen:
 		return frozenOutage
+	case e.full:
+		return fullOutage
 	}
 	return outage
 }
@@ -74,6 +82,10 @@ func TestOutages(t *testing.T) {
 		{part: "clickhouse", frozen: true, red: map[string][]string{"store": {"clickhouse"}}, goesOn: judged,
 			grows: []gauge{{"store", "stakeout_store_oldest_waiting_seconds", `table="events"`}}},
 		{part: "executor", red: map[string][]string{}, goesOn: judged},
+		{part: "kafka", full: true, stops: judged},
+		{part: "clickhouse", full: true, red: map[string][]string{"store": {"clickhouse"}}, goesOn: judged,
+			grows: []gauge{{"store", "stakeout_store_oldest_waiting_seconds", `table="events"`}}},
+		{part: "nats", full: true, stuck: "triage", goesOn: judged},
 	}
 	load := &loader{addr: w.kafkaAddr, topic: w.app.Topics.Raw[0], lines: lines}
 	for _, e := range all {
@@ -88,8 +100,11 @@ func TestOutages(t *testing.T) {
 	eventually(t, 30*time.Second, func() error { return w.shows(ctx, expectation{}) })
 	for _, e := range all {
 		kind := "killed"
-		if e.frozen {
+		switch {
+		case e.frozen:
 			kind = "frozen"
+		case e.full:
+			kind = "full"
 		}
 		t.Run(e.part+" "+kind, func(t *testing.T) { w.suffer(ctx, t, e) })
 	}
@@ -120,8 +135,18 @@ func (w *world) suffer(ctx context.Context, t *testing.T, e expectation) {
 		t.Fatal(err)
 	}
 	begin, end := victim.kill, victim.start
-	if e.frozen {
+	switch {
+	case e.frozen:
 		begin, end = victim.freeze, victim.thaw
+	case e.full:
+		disk := w.disks[e.part]
+		if disk == nil && os.Getenv("CI") == "" {
+			t.Skip("the machine has no disk that can be full")
+		}
+		if disk == nil {
+			t.Fatal("the machine has no disk that can be full")
+		}
+		begin, end = disk.fill, func() error { return errors.Join(disk.room(), victim.revive()) }
 	}
 	start, outage := time.Now(), e.lasts()
 	if err := begin(); err != nil {
@@ -133,6 +158,10 @@ func (w *world) suffer(ctx context.Context, t *testing.T, e expectation) {
 	before, err := w.counts(ctx, e.goesOn)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if e.stuck != "" {
+		eventually(t, 30*time.Second, func() error { return w.isStuck(ctx, e.stuck) })
+		t.Logf("%s says that it cannot process after %s", e.stuck, time.Since(start).Round(100*time.Millisecond))
 	}
 	wait(ctx, outage-time.Since(start))
 	if err := w.shows(ctx, e); err != nil {
@@ -146,6 +175,14 @@ func (w *world) suffer(ctx context.Context, t *testing.T, e expectation) {
 		if after[i] <= before[i] {
 			t.Errorf("%s of %s is still at %v, want that it goes on", g.name, g.role, after[i])
 		}
+	}
+	still, err := w.counts(ctx, e.stops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(ctx, time.Second)
+	if now, err := w.counts(ctx, e.stops); err != nil || !slices.Equal(now, still) {
+		t.Errorf("%v goes from %v to %v (%v), want that it stands still", e.stops, still, now, err)
 	}
 	waiting, err := w.counts(ctx, e.grows)
 	if err != nil {
@@ -185,6 +222,20 @@ func (w *world) each(but string, f func(*process) error) error {
 		}
 	}
 	return nil
+}
+
+// isStuck is nil when a role says that it cannot process what it reads.
+func (w *world) isStuck(ctx context.Context, role string) error {
+	stuck := false
+	err := w.each("", func(p *process) error {
+		_, body, err := p.get(ctx, "/readyz")
+		stuck = stuck || p.String() == role && strings.Contains(body, processing)
+		return err
+	})
+	if err == nil && !stuck {
+		err = fmt.Errorf("%s processes", role)
+	}
+	return err
 }
 
 // shows is nil when every role lacks exactly what it is expected to lack.

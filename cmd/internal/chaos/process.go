@@ -21,6 +21,7 @@ type part interface {
 	kill() error
 	freeze() error
 	thaw() error
+	revive() error // starts it again if it ended by itself, and forgives that
 }
 
 // A process is a part that is the binary under test. It ends with the harness.
@@ -146,6 +147,13 @@ func (p *process) all(s syscall.Signal) error {
 		}
 	}
 	return nil
+}
+
+func (p *process) revive() error {
+	p.mu.Lock()
+	p.fell = ""
+	p.mu.Unlock()
+	return p.start()
 }
 
 func (p *process) fallen() string {

@@ -29,6 +29,9 @@ func (p *process) get(ctx context.Context, page string) (status int, body string
 	return res.StatusCode, string(text), errors.Join(err, res.Body.Close())
 }
 
+// processing is in what a role says of a partition that it reads and cannot process.
+const processing = ": process "
+
 // red lists the parts that a role says it lacks; none is green.
 func (p *process) red(ctx context.Context) (parts []string, err error) {
 	status, body, err := p.get(ctx, "/readyz")
@@ -41,7 +44,7 @@ func (p *process) red(ctx context.Context) (parts []string, err error) {
 	}
 	for part, state := range all {
 		// A role that cannot process what it reads says so where it reads it.
-		if state != "ok" && !strings.Contains(state, ": process ") {
+		if state != "ok" && !strings.Contains(state, processing) {
 			parts = append(parts, part)
 		}
 	}

@@ -29,7 +29,9 @@ type world struct {
 	servers []part
 	roles   []part
 	proxies map[string]*proxy
-	idle    func() error // closes what is not a part
+	disks   map[string]*disk // of the servers; none where the machine gives none
+	keep    bool             // what is on the disks, when they are closed
+	idle    func() error     // closes what is not a part
 
 	kafkaData string // directory of the broker's logs
 	kafkaAddr string // that clients are told
@@ -45,12 +47,15 @@ type world struct {
 
 // build starts everything.
 func build(ctx context.Context, cfg Config, log *slog.Logger) (w *world, err error) {
-	w = &world{cfg: cfg, log: log, proxies: map[string]*proxy{}, idle: func() error { return nil }}
+	w = &world{cfg: cfg, log: log, proxies: map[string]*proxy{}, disks: map[string]*disk{}, idle: func() error { return nil }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
 		}
 	}()
+	if w.cfg.Binary, err = filepath.Abs(cfg.Binary); err != nil { // a server starts from another directory
+		return w, err
+	}
 	if err := w.startServers(ctx); err != nil {
 		return w, err
 	}
@@ -87,7 +92,10 @@ func (w *world) process(name string, args ...string) *process {
 }
 
 func (w *world) startServers(ctx context.Context) error {
-	var err error
+	err := w.mount("kafka", "nats", "clickhouse")
+	if err != nil {
+		return err
+	}
 	if w.cfg.Kafka == Real {
 		err = w.startRealKafka(ctx)
 	} else {
@@ -124,7 +132,11 @@ func (w *world) server(name string, says func(string) error) (*process, error) {
 		args = append(args, "--advertise", proxy.addr())
 	}
 	p := w.process(name, args...)
+	if d := w.disks[name]; d != nil {
+		p.args = append(d.on(), p.args...)
+	}
 	p.says = func(line string) error {
+		line = strings.ReplaceAll(line, filepath.Join(w.cfg.Dir, name), w.data(name))
 		if !strings.Contains(line, "{") {
 			return errors.New("is no JSON")
 		}
@@ -139,7 +151,7 @@ func (w *world) startKafka() error {
 		return err
 	}
 	w.servers = append(w.servers, p)
-	w.kafkaAddr, w.kafkaData = w.proxies["kafka"].addr(), filepath.Join(w.cfg.Dir, "kafka")
+	w.kafkaAddr, w.kafkaData = w.proxies["kafka"].addr(), w.data("kafka")
 	return nil
 }
 
@@ -155,15 +167,23 @@ func (k realKafka) kill() error   { return k.Kill() }
 func (k realKafka) freeze() error { return k.Pause() }
 func (k realKafka) thaw() error   { return k.Resume() }
 
+func (k realKafka) revive() error {
+	if !k.Ended() {
+		return nil
+	}
+	return errors.Join(k.Kill(), k.start())
+}
+
 func (w *world) startRealKafka(ctx context.Context) error {
 	proxy, err := newProxy("kafka", "")
 	if err != nil {
 		return err
 	}
 	w.proxies["kafka"] = proxy
-	dir := filepath.Join(w.cfg.Dir, "kafka")
+	dir := filepath.Join(w.cfg.Dir, "kafka-server")
 	b, err := kafka.Start(ctx, kafka.Options{Dir: dir, Log: w.log, Settings: map[string]string{
 		"advertised.listeners": "PLAINTEXT://" + proxy.addr(),
+		"log.dirs":             w.data("kafka"),
 	}})
 	if err != nil {
 		return err
@@ -171,7 +191,7 @@ func (w *world) startRealKafka(ctx context.Context) error {
 	proxy.target = b.Addr()
 	w.idle = b.Stop
 	w.servers = append(w.servers, realKafka{b, ctx})
-	w.kafkaAddr, w.kafkaData = proxy.addr(), filepath.Join(dir, "data")
+	w.kafkaAddr, w.kafkaData = proxy.addr(), w.data("kafka")
 	return nil
 }
 
@@ -246,7 +266,39 @@ func (w *world) close() error {
 	for _, p := range w.proxies {
 		errs = append(errs, p.close())
 	}
-	return errors.Join(append(errs, w.idle())...)
+	errs = append(errs, w.idle())
+	for name, d := range w.disks {
+		if w.keep {
+			errs = append(errs, os.CopyFS(filepath.Join(w.cfg.Dir, name+"-kept"), os.DirFS(d.path)))
+		}
+		errs = append(errs, d.close())
+	}
+	return errors.Join(errs...)
+}
+
+// mount gives each server a disk of its own, so that it can be full. Where the
+// machine has none to give, nothing will be.
+func (w *world) mount(servers ...string) error {
+	for _, name := range servers {
+		d, err := newDisk(filepath.Join(w.cfg.Dir, name))
+		if errors.Is(err, errors.ErrUnsupported) {
+			w.log.Warn("no disk will be full", "err", err)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		w.disks[name] = d
+	}
+	return nil
+}
+
+// data is the directory of a server, as seen from here.
+func (w *world) data(server string) string {
+	if d := w.disks[server]; d != nil {
+		return d.path
+	}
+	return filepath.Join(w.cfg.Dir, server)
 }
 
 // freeAddr is an address that nobody listens on now.
