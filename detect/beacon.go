@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"gonum.org/v1/gonum/stat/distuv"
+
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
@@ -46,8 +48,9 @@ const (
 	oddRegular   = 1e-6
 	toldOf       = math.MaxUint16 // n of the intervals of a destination that was reported
 
-	// bySessions is the standard deviation, in bits, of intervals that chance makes: of an exponential one, pi / (sqrt(6) ln 2).
-	bySessions = 1.85
+	// byChance is the standard deviation of intervals that chance makes, in bits: an
+	// exponential one has pi / (sqrt(6) ln 2) = 1.85, and less where none is short.
+	byChance = 1.0
 )
 
 func tickOf(t event.Timestamp) uint16 { return uint16(max(int64(t)/int64(tick), 0)) }
@@ -98,17 +101,9 @@ func (b *beacon) squares() float64 {
 }
 
 // tail is the chance of intervals as regular: the lower tail of chi-square for the
-// squares over the variance that chance makes, by Wilson and Hilferty (1931).
+// squares over the variance that chance makes.
 func (b *beacon) tail() float64 {
-	k := float64(b.gaps.n) - 1
-	return chiSquareBelow(b.squares()/(bySessions*bySessions), k)
-}
-
-// chiSquareBelow is P(X <= x) for a chi-square X with k degrees of freedom.
-func chiSquareBelow(x, k float64) float64 {
-	s := 2 / (9 * k)
-	z := (math.Cbrt(x/k) - (1 - s)) / math.Sqrt(s)
-	return math.Erfc(-z/math.Sqrt2) / 2
+	return distuv.ChiSquared{K: float64(b.gaps.n) - 1}.CDF(b.squares() / (byChance * byChance))
 }
 
 // contact follows a contact. A destination that nobody knows takes a place where there
@@ -169,7 +164,7 @@ func (d Beacon) Explain(v View) Claim {
 	return Claim{
 		Reason:   fmt.Sprintf("%s contacts %s at regular intervals, and did not know it before", ev.Agent, ev.Destination),
 		Observed: fmt.Sprintf("%d intervals of about %s, most within %.0f%%, over some %s", b.gaps.n, every.Round(time.Second), 100*(math.Exp2(spread)-1), (every * time.Duration(b.gaps.n)).Round(time.Minute)),
-		Baseline: fmt.Sprintf("intervals that chance makes differ by a factor of %.1f; %.0f%% of contacts are with new destinations", math.Exp2(bySessions), 100*p.known.newness()),
+		Baseline: fmt.Sprintf("intervals that chance makes differ by a factor of %.1f; %.0f%% of contacts are with new destinations", math.Exp2(byChance), 100*p.known.newness()),
 		Entities: []Entity{{DestinationEntity, ev.Destination}},
 	}
 }

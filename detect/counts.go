@@ -76,7 +76,7 @@ func (c *Counts) close(learned bool) {
 	}
 	mu, r := c.predictive()
 	x = math.Min(x, mu+clippedCount*math.Sqrt(mu+float64(mu*mu)/r)+4)
-	c.n = min(c.n+1, countsRun)
+	c.n = min(c.n, countsRun-1) + 1
 	n := float64(c.n)
 	d := x - float64(c.mean)
 	c.mean += float32(d / n)

@@ -27,10 +27,9 @@ func sensitive(ev *event.Event) bool {
 		(ev.Effect == event.Read || ev.Effect == event.Fetch || ev.Name == event.ToolResult)
 }
 
-// destinations are those that an agent has contacted, the last twelve to twenty-four of
+// destinations are those that an agent has contacted, the last nine to eighteen of
 // them: two Bloom filters of 48 bits, of which the older makes room when the other is
-// as full as it may be. A new destination is taken for a known one in one case of six
-// at worst, and then passes.
+// as full as it may be. About one new destination in six is taken for a known one, and passes for it.
 type destinations struct {
 	recent, older [3]uint16
 	returns       uint16 // share of contacts that were with a known one, in 1/65536
@@ -39,7 +38,7 @@ type destinations struct {
 
 const (
 	bloomBits   = 48
-	bloomFull   = 20        // bits set: about twelve destinations
+	bloomFull   = 16        // bits set: about nine destinations
 	contactsRun = 64        // contacts that returns remembers
 	allReturns  = 1<<16 - 1 // returns where all contacts were with known ones
 )

@@ -53,7 +53,8 @@ func (l *loop) restart(session uint16) { *l = loop{session: session, habit: l.ha
 func (l *loop) longest() uint8 { return max(l.runs[0], l.runs[1], l.runs[2], l.runs[3]) }
 
 // turns reports whether a call makes a run as long as is to be looked at, longer
-// than the agent's habit; of which period and how long it is.
+// than the agent's habit; of which period and how long it is. What repeats after one call
+// repeats after two as well: the shortest period counts.
 func (l *loop) turns(ev *event.Event) (period, run int) {
 	const due = loopLeast - 1 // and 31, 63, 127: powers of two less one
 	for _, n := range l.runs {
@@ -70,9 +71,11 @@ func (l *loop) closes(ev *event.Event) (period, run int) {
 	}
 	m := callMark(ev)
 	for q, n := range l.runs {
-		next := int(n) + 1
-		if m != 0 && m == l.ring[q] && next >= loopLeast && next&(next-1) == 0 && next < 256 && bits.Len(uint(next)) > int(l.habit) {
-			return q + 1, next
+		if next := int(n) + 1; m != 0 && m == l.ring[q] && next >= loopLeast {
+			if next&(next-1) == 0 && next < 256 && bits.Len(uint(next)) > int(l.habit) {
+				return q + 1, next
+			}
+			break
 		}
 	}
 	return 0, 0

@@ -68,7 +68,7 @@ func (m *numeric) learn(v float64) {
 	}
 	most := huber * m.deviation()
 	d := math.Max(-most, math.Min(y-float64(m.mean)/fixed, most))
-	m.n = min(m.n+1, numericRun)
+	m.n = min(m.n, numericRun-1) + 1
 	n := float64(m.n)
 	m.mean = fixedPoint(float64(m.mean)/fixed + d/n)
 	rest := float64(d * (d - d/n))
