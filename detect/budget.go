@@ -59,29 +59,55 @@ func (t Test) suspect() bool { return t.Odd || t.P > 0 && t.P <= suspicious }
 // suspicious is the p-value from which an event is not learned.
 const suspicious = 1e-4
 
+// A purse is what one detector may draw on for one agent: its own wealth, and what
+// no detector could save, because it had as much as it may: a budget that is not
+// spent by one is there for all.
+type purse struct {
+	own    *Wealth
+	common *Wealth
+	share  float64 // of the budget per day, of this detector
+	budget float64 // per day, of all
+}
+
+// earn takes in the share of so many days.
+func (p purse) earn(days float64) {
+	have := float64(*p.own) + float64(p.share*days)
+	if most := wealthDays * p.share; have > most {
+		*p.common = Wealth(min(float64(*p.common)+have-most, wealthDays*p.budget))
+		have = most
+	}
+	*p.own = Wealth(have)
+}
+
+// spend takes off what is spent, the own first.
+func (p purse) spend(x float64) {
+	own := min(x, float64(*p.own))
+	*p.own -= Wealth(own)
+	*p.common = Wealth(max(float64(*p.common)-(x-own), 0))
+}
+
 // decide pays for the time since the last event, spends what t risks and says
 // whether t is a finding, and at which level it was asked. Watching tells whether
 // the detector is on watch, before and after.
-func (w *Wealth) decide(t Test, share float64, passed time.Duration, watching bool) (level float64, found, on bool) {
+func (p purse) decide(t Test, passed time.Duration, watching bool) (level float64, found, on bool) {
 	days := min(passed.Hours()/24, wealthDays)
-	have := min(float64(*w)+float64(share*days), wealthDays*share)
-	level = have
+	p.earn(days)
 	switch {
 	case t.Rate > 0:
+		level = float64(*p.own) + float64(*p.common)
 		rent := float64(t.Rate * days)
-		on = have >= rent && t.Rate <= wealthDays*share && (watching || have >= max(restored*share, t.Rate))
+		on = level >= rent && t.Rate <= wealthDays*p.share && (watching || level >= max(restored*p.share, t.Rate))
 		if on {
-			have -= rent
+			p.spend(rent)
 			found = t.Odd
 		}
 	case t.P > 0:
-		level = have * stake
-		have -= level
+		level = float64(*p.own) * stake
+		p.spend(level)
 		found = t.P <= level
 	default:
-		on = watching
+		level, on = float64(*p.own), watching
 	}
-	*w = Wealth(have)
 	return level, found, on
 }
 

@@ -68,6 +68,7 @@ func (p *Profile) code(c *coder) {
 			c.f32((*float32)(&p.wealth[i]))
 		}
 	}
+	c.f32((*float32)(&p.common))
 	c.u16(&p.watching)
 	c.flag(&p.vouched)
 	c.flag(&p.again)

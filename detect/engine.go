@@ -175,7 +175,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	for i, d := range e.detectors {
 		t := d.Judge(v)
 		slot := d.about.Slot
-		level, ok, watching := p.wealth[slot].decide(t, d.share, passed, p.watching>>slot&1 != 0)
+		level, ok, watching := purse{&p.wealth[slot], &p.common, d.share, e.rules.Budget}.decide(t, passed, p.watching>>slot&1 != 0)
 		p.watching = p.watching&^(1<<slot) | bit(watching)<<slot
 		suspect = suspect || t.suspect()
 		if !ok || v.Session.fired&(1<<i) != 0 {

@@ -21,6 +21,7 @@ type Profile struct {
 
 	budgeted event.Timestamp // until when wealth is paid in
 	wealth   [maxDetectors]Wealth
+	common   Wealth // what no detector could save
 
 	watching   uint16 // detectors that watch for surprises, a bit each
 	vouched    bool   // a person says that the baseline is good

@@ -1,0 +1,76 @@
+package detect
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// TestNoMoreIsRiskedThanTheBudget asks questions of every kind at random times of
+// detectors that draw on one common wealth, and adds up what is risked.
+func TestNoMoreIsRiskedThanTheBudget(t *testing.T) {
+	const budget = 0.01
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		shares := []float64{0.5, 0.3, 0.2}
+		var wealth [3]Wealth
+		var common Wealth
+		var watching [3]bool
+		for i, s := range shares {
+			wealth[i] = firstWealth(s * budget)
+		}
+		risked, days := 0.0, 0.0
+		for range 20_000 {
+			passed := time.Duration(r.ExpFloat64() * float64(30*time.Minute))
+			if r.IntN(500) == 0 {
+				passed *= 300
+			}
+			days += passed.Hours() / 24
+			for i, s := range shares {
+				before := float64(wealth[i]) + float64(common) + s*budget*passed.Hours()/24
+				var q Test
+				switch r.IntN(3) {
+				case 0:
+					q = Test{Rate: budget * s * r.ExpFloat64() * 2}
+				case 1:
+					q = Test{P: r.Float64()}
+				}
+				_, _, on := purse{&wealth[i], &common, s * budget, budget}.decide(q, passed, watching[i])
+				watching[i] = on
+				switch spent := before - float64(wealth[i]) - float64(common); {
+				case q.P > 0, q.Rate > 0 && on:
+					risked += max(spent, 0)
+				}
+				if wealth[i] < 0 || common < 0 || float64(common) > wealthDays*budget*1.0001 || float64(wealth[i]) > wealthDays*s*budget*1.0001 {
+					t.Fatalf("seed %d: wealth %v, common %v", seed, wealth[i], common)
+				}
+			}
+		}
+		if most := budget * (days + restored); risked > most {
+			t.Errorf("seed %d: %.4f risked in %.1f days, want at most %.4f", seed, risked, days, most)
+		}
+	}
+}
+
+// TestWhatOneCannotSaveIsThereForAll has a detector that asks nothing pay for one
+// whose rate is more than its share.
+func TestWhatOneCannotSaveIsThereForAll(t *testing.T) {
+	const budget, share = 0.01, 0.005
+	watch := func(company bool) (hours int) {
+		quiet, busy, common := firstWealth(share), firstWealth(share), Wealth(0)
+		on := false
+		for range 24 * 30 {
+			if company {
+				purse{&quiet, &common, share, budget}.decide(Test{}, time.Hour, false)
+			}
+			if _, _, on = (purse{&busy, &common, share, budget}).decide(Test{Rate: 1.8 * share}, time.Hour, on); on {
+				hours++
+			}
+		}
+		return hours
+	}
+	alone, together := watch(false), watch(true)
+	if alone > 24*30*7/10 || together < 24*30*9/10 {
+		t.Errorf("on watch for %d of 720 hours alone and %d beside a quiet one, want about 400 and 700", alone, together)
+	}
+}
