@@ -17,7 +17,7 @@ type Telemetry struct{ Prior Prior }
 func (d Telemetry) About() About {
 	return About{Slot: 11, Name: "telemetry", Threat: TelemetryTampering, Severity: Medium,
 		Normal: "whole telemetry: every sequence number, a result for each call, one clock",
-		ASI:    []string{"ASI10"}}
+		ASI:    []string{"ASI10"}, ATLAS: []string{}}
 }
 
 func (d Telemetry) prior() Prior { return d.Prior }
