@@ -29,6 +29,7 @@ func advice(err error) string {
 		unknown x509.UnknownAuthorityError
 		invalid x509.CertificateInvalidError
 		host    x509.HostnameError
+		cert    *tls.CertificateVerificationError
 		record  tls.RecordHeaderError
 		remote  *net.OpError
 	)
@@ -39,6 +40,8 @@ func advice(err error) string {
 		return "renew the server's certificate, or set the clock right"
 	case errors.As(err, &host):
 		return "use the name in the server's certificate in url"
+	case errors.As(err, &cert):
+		return "give the server a certificate for servers that ca_file vouches for"
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.As(err, &record):
 		return "the server has no TLS on this port: give it a certificate, or on this machine use nats:// without ca_file and cert_file"
 	case errors.As(err, &remote) && remote.Op == "remote error":

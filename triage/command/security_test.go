@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -162,6 +164,24 @@ func TestSecureNATS(t *testing.T) {
 	f("certificate of ours expired", hungUp, both, func(c *NATSConfig) { c.CertFile, c.KeyFile = gone.CertFile, gone.KeyFile })
 
 	t.Run("a client without TLS", func(t *testing.T) { refusesPlain(t, strings.TrimPrefix(url, "tls://")) })
+}
+
+// TestAdvice holds that a certificate that is wrong in a rare way is not taken
+// for a server that hangs up, and that what waiting mends gets no advice.
+func TestAdvice(t *testing.T) {
+	f := func(err error, want bool) {
+		t.Helper()
+		if got := lockedOut(err); got != want {
+			t.Errorf("lockedOut(%v) = %t, want %t; advice: %s", err, got, want, advice(err))
+		}
+	}
+	rare := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}}
+	f(fmt.Errorf("%w: %w", nats.ErrTLS, rare), true)
+	f(nats.ErrAuthExpired, true)
+	f(fmt.Errorf("%w: connection closed by remote: %w", nats.ErrTLS, io.EOF), false)
+	f(nats.ErrNoServers, false)
+	f(nats.ErrTimeout, false)
+	f(io.EOF, false)
 }
 
 // refusesPlain speaks to the server as a client that does not encrypt.
