@@ -192,6 +192,54 @@ func TestMergedIncident(t *testing.T) {
 	}
 }
 
+// TestSuppressions counts what fell under a suppression since it began.
+func TestSuppressions(t *testing.T) {
+	k := newKeeping(t)
+	tell := func(id string, c command.Case) {
+		t.Helper()
+		m, err := command.EncodeCase(k.triage, c, id)
+		k.publish(m, err)
+	}
+	under := func(finding string, at time.Duration) command.Case {
+		c := caseOf("i1", finding, true, 1)
+		c.Time, c.Disposition.Suppression = event.At(now.Add(at)), "s1"
+		return c
+	}
+	began := func(s command.Suppression) command.Case {
+		c := caseOf("i1", "", false, 1)
+		c.Change, c.Suppression = command.Suppressed, &s
+		return c
+	}
+	s := command.Suppression{ID: "s1", Incident: "i1", Agent: "clerk", Detector: "first_use", Owner: "op", Since: event.At(now), Until: event.At(now.Add(time.Hour))}
+	tell("c1", under("before", -time.Minute))
+	tell("c2", began(s))
+	tell("c3", under("f1", time.Minute))
+	tell("c4", under("f2", 2*time.Minute))
+	other := s
+	other.ID, other.Agent = "s2", "other"
+	tell("c5", began(other))
+	want := func(at time.Duration, all bool, want string) {
+		t.Helper()
+		k.eventually(func() error {
+			found, err := k.s.Suppressions(t.Context(), now.Add(at), all, 0)
+			var got []string
+			for _, c := range found {
+				got = append(got, fmt.Sprint(c.Agent, " ", c.Findings, " ", c.Removed))
+			}
+			if err != nil || strings.Join(got, ", ") != want {
+				return fmt.Errorf("suppressions are %q, %v, want %s", got, err, want)
+			}
+			return nil
+		})
+	}
+	want(0, false, "clerk 2 false, other 0 false")
+	other.Removed, other.RemovedBy = true, "op"
+	tell("c6", began(other))
+	want(0, false, "clerk 2 false")
+	want(2*time.Hour, false, "")
+	want(2*time.Hour, true, "clerk 2 false, other 0 true")
+}
+
 func mustJSON(t *testing.T, v any) string {
 	t.Helper()
 	raw, err := json.Marshal(v)

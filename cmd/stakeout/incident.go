@@ -13,6 +13,7 @@ import (
 
 	"github.com/stakeout-project/stakeout/cmd/internal/app"
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/store"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -23,7 +24,8 @@ func newIncidents(g *global) *cobra.Command {
 	return question[command.Incident]{
 		use:   "incidents",
 		short: "Show findings that belong together",
-		long: `Show incidents: the open ones first, then the worst, then the latest. What is known
+		long: `Show incidents: the open ones first, then the worst, then the latest. One in which
+nothing but suppressed findings are is not open. What is known
 of one shows 'stakeout incident ID', also of one that became part of another; 'stakeout close ID' closes it with a verdict.`,
 		head: []string{"ID", "STATE", "SEVERITY", "AGENT", "FINDINGS", "LAST", "THREATS"},
 		flags: func(cmd *cobra.Command) {
@@ -46,6 +48,8 @@ func state(i command.Incident) string {
 	switch {
 	case i.Open:
 		return "open"
+	case i.Suppressed > 0 && i.Verdict == "" && i.Into == "":
+		return "suppressed"
 	case i.Into != "":
 		return "merged"
 	}
@@ -202,13 +206,16 @@ func newCase(g *global, verb string) *cobra.Command {
 		decision, short = command.Reopen, "Reopen an incident"
 	}
 	var verdict, why string
+	var suppress time.Duration
 	cmd := &cobra.Command{
 		Use:   verb + " INCIDENT",
 		Short: short,
 		Long: short + `, by its id as 'stakeout incidents' shows it. The decision is signed
 with your key (operator.signing_key), which must be among triage.trust.operators. Pages
 of a closed incident are taken back; what was done about it stays until it is undone
-('stakeout actions undo'). The next finding about the agent opens a new incident.`,
+('stakeout actions undo'). The next finding about the agent opens a new incident. After a
+false_positive, findings of the same detectors about the same agents, if no more severe,
+are not acted on for --suppress: 'stakeout suppressions' shows and ends that.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, log, err := g.load(cmd)
@@ -219,6 +226,9 @@ of a closed incident are taken back; what was done about it stays until it is un
 				return err
 			}
 			a := command.Approval{Action: args[0], Decision: decision, Verdict: command.Verdict(verdict), Why: why}
+			if suppress != 0 && (verdict == "false_positive" || cmd.Flags().Changed("suppress")) {
+				a.Until = event.At(time.Now().Add(suppress))
+			}
 			if err := app.Send(cmd.Context(), cfg.Operator, a, log); err != nil {
 				return err
 			}
@@ -234,6 +244,7 @@ of a closed incident are taken back; what was done about it stays until it is un
 			names = append(names, string(v))
 		}
 		cmd.Flags().StringVar(&verdict, "verdict", "", "what it was: "+strings.Join(names, ", "))
+		cmd.Flags().DurationVar(&suppress, "suppress", 24*time.Hour, "of a false_positive, or if given of a benign: how long findings like it are not acted on; 0 is not at all")
 		mustSucceed(cmd.MarkFlagRequired("verdict"))
 		mustSucceed(cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)))
 	}

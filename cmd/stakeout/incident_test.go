@@ -131,6 +131,7 @@ policies:
 		return nil
 	})
 	c.action(t, agent, "resolve", "verified")
+	suppressions(t, c, agent)
 	eventually(t, 20*time.Second, func() error {
 		for _, s := range answer[struct {
 			To    string

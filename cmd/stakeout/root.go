@@ -62,7 +62,7 @@ EXIT STATUS
 	}
 	add("run", newDemo(&g), newDrill(&g), newUp(&g), newRole(&g, app.Ingest), newRole(&g, app.Detect), newRole(&g, app.Triage), newRole(&g, app.Store), newRole(&g, app.Executor), newCanary(&g))
 	add("feed", newShip(&g), newSimulate())
-	add("ask", newIncidents(&g), newIncident(&g), newFindings(&g), newActions(&g), newDwell(&g), newCoverage(&g), newAudit(&g), newAgents(&g), newRejects(&g), newBacktest(&g), newConfig(&g))
+	add("ask", newIncidents(&g), newIncident(&g), newFindings(&g), newActions(&g), newDwell(&g), newCoverage(&g), newSuppressions(&g), newAudit(&g), newAgents(&g), newRejects(&g), newBacktest(&g), newConfig(&g))
 	add("act", newDecide(&g, "approve"), newDecide(&g, "reject"), newCase(&g, "close"), newCase(&g, "reopen"), newBrake(&g))
 	root.AddCommand(newEngine(), newPart())
 	return root
