@@ -2,7 +2,6 @@ package detect
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -12,11 +11,12 @@ import (
 // A Census gathers [Peers] from the events that an engine observes. It is for
 // one goroutine.
 type Census struct {
-	groups map[string]*Group
+	groups map[string]*Group // of one role and tenant
+	pools  map[string]*Group // of all of a tenant, and of all
 }
 
 // NewCensus returns an empty census.
-func NewCensus() *Census { return &Census{groups: map[string]*Group{}} }
+func NewCensus() *Census { return &Census{groups: map[string]*Group{}, pools: map[string]*Group{}} }
 
 const (
 	maxGroups = 4096
@@ -27,50 +27,97 @@ const (
 // fleet; the budget is for each day of each agent.
 const longestPause = 7 * 24 * time.Hour
 
+func newGroup() *Group {
+	return &Group{Tools: map[uint64]float64{}, Ways: map[uint64]*Ways{}, Args: map[uint64]float64{}, Flows: map[uint64]float64{},
+		Values: map[uint64]float64{}, Fresh: map[uint64]*Usage{}, seen: exams{at: map[uint64]int{}}}
+}
+
 // exams are the sessions that a census has judged, each call by those before it.
 type exams struct {
 	at       map[uint64]int // by session
-	evidence []float64      // of a session the largest, in the order in which sessions came
+	sessions []Session      // in the order in which they came; only what was surprising in them
 }
 
-func (x *exams) take(session uint64, evidence float64) {
+func (x *exams) take(session uint64, surprise float64) {
 	i, known := x.at[session]
 	if !known {
-		if len(x.evidence) >= maxItems {
+		if len(x.sessions) >= maxItems {
 			return
 		}
-		i = len(x.evidence)
-		x.at[session], x.evidence = i, append(x.evidence, 0)
+		i = len(x.sessions)
+		x.at[session], x.sessions = i, append(x.sessions, Session{})
 	}
-	x.evidence[i] = math.Max(x.evidence[i], evidence)
+	x.sessions[i].surprises = x.sessions[i].with(surprise)
 }
 
-// later is the later half, by when much was known.
-func (x *exams) later() []float64 { return x.evidence[len(x.evidence)/2:] }
+// later is the evidence in the later half of the sessions, by when much was known.
+func (x *exams) later() []float64 {
+	var all []float64
+	for _, s := range x.sessions[len(x.sessions)/2:] {
+		all = append(all, s.against(0))
+	}
+	return all
+}
 
 // of returns the group of the agent that v looks at as the census has it so far, nil where it has none.
 func (c *Census) of(v View) *Group {
 	if c == nil {
 		return nil
 	}
+	role, tenant := peersOf(v)
 	var room [128]byte
-	return c.groups[string(appendName(room[:0], v))]
+	return c.groups[string(appendName(room[:0], role, tenant))]
 }
 
 // observe learns one event; begun says that it is the first of its session, and
 // clean that nothing was found in its session: an attack that was seen is not to
 // become the norm.
+//
+// It learns for the group of the role and for those that bring roles together.
+// These judge a call as if its role were new to them, because that is what they
+// are asked later.
 func (c *Census) observe(v View, begun, clean bool, passed time.Duration) {
-	ev := v.Event
-	g := c.of(v)
-	if g == nil {
+	role, tenant := peersOf(v)
+	own := c.of(v)
+	if own == nil {
 		if len(c.groups) >= maxGroups {
 			return
 		}
-		g = &Group{Tools: map[uint64]float64{}, Ways: map[uint64]*Ways{}, Args: map[uint64]float64{}, Flows: map[uint64]float64{},
-			Values: map[uint64]struct{}{}, Fresh: map[uint64]*Usage{}, seen: &exams{at: map[uint64]int{}}}
-		c.groups[string(appendName(nil, v))] = g
+		own = newGroup()
+		c.groups[string(appendName(nil, role, tenant))] = own
+		c.pool(tenant).Roles++
+		if tenant != "" {
+			c.pool("").Roles++
+		}
 	}
+	c.exam(own, nil, v, begun, clean, passed)
+	c.exam(c.pool(tenant), own, v, begun, clean, passed)
+	if tenant != "" {
+		c.exam(c.pool(""), own, v, begun, clean, passed)
+	}
+	if !clean || !reaches(v.Event) {
+		return
+	}
+	own.learn(v)
+	c.pool(tenant).learn(v)
+	if tenant != "" {
+		c.pool("").learn(v)
+	}
+}
+
+// pool returns the group of all of a tenant, without one that of all.
+func (c *Census) pool(tenant string) *Group {
+	var room [128]byte
+	if g := c.pools[string(appendName(room[:0], "", tenant))]; g != nil {
+		return g
+	}
+	g := newGroup()
+	c.pools[string(appendName(nil, "", tenant))] = g
+	return g
+}
+
+// exam lets a group judge an event by what it knows without what one role brought.
+func (c *Census) exam(g, less *Group, v View, begun, clean bool, passed time.Duration) {
 	g.Days += min(passed, longestPause).Hours() / 24
 	if begun {
 		g.Sessions++
@@ -78,19 +125,22 @@ func (c *Census) observe(v View, begun, clean bool, passed time.Duration) {
 	if !clean {
 		return
 	}
-	session := hash(ev.Agent, ev.Session)
-	if ev.Session == "" {
-		session = hash(ev.Agent, ev.ID, "")
+	session := hash(v.Event.Agent, v.Event.Session)
+	if v.Event.Session == "" {
+		session = hash(v.Event.Agent, v.Event.ID, "")
 	}
-	g.seen.take(session, v.Evidence)
-	if !reaches(ev) {
-		return
-	}
-	if _, known := v.Session.asked(ev.Effect); known {
+	g.seen.take(session, known{g, less}.surprise(v))
+}
+
+// learn takes in how a call came about.
+func (g *Group) learn(v View) {
+	ev := v.Event
+	if _, told := v.Session.asked(ev.Effect); told {
 		g.Told++
 	}
-	way := g.way(v)
-	for _, key := range []uint64{allWays, effectKey(ev), hash(ev.Tool)} {
+	so := known{group: g}
+	way := so.way(v)
+	for _, key := range [...]uint64{allWays, effectKey(ev), hash(ev.Tool)} {
 		if g.Ways[key] == nil && len(g.Ways) < maxItems {
 			g.Ways[key] = &Ways{}
 		}
@@ -105,16 +155,14 @@ func (c *Census) observe(v View, begun, clean bool, passed time.Duration) {
 		tally(g.Args, hash(ev.Tool, m.Key))
 		tally(g.Flows, hash(string(m.Value), source, ev.Tool, m.Key))
 		if m.Value != event.FromUser {
-			fresh := g.fresh(ev, m.Key)
+			fresh := so.fresh(ev, m.Key)
 			count(g.Fresh, originKey(ev, m.Value), fresh)
 			count(g.Fresh, hash(ev.Tool, m.Key, string(m.Value)), fresh)
 		}
 	}
 	for _, m := range ev.ArgHashes {
 		for _, value := range m.Value {
-			if len(g.Values) < maxItems {
-				g.Values[hash(ev.Tool, m.Key, value)] = struct{}{}
-			}
+			tally(g.Values, hash(ev.Tool, m.Key, value))
 		}
 	}
 }
@@ -149,23 +197,34 @@ const thrift = 0.75
 
 // Peers closes the census. The bar of each group is where clean sessions are
 // expected beyond it at a rate per agent-day, as far as the later half of the
-// sessions tells, each judged by those before it. A census of too few sessions to
-// tell has no groups: its agents are held against their own past alone.
+// sessions tells, each judged by those before it. A role of too few sessions is
+// left to the group of its tenant, or of all; a census of too few tells of nobody, and
+// its agents are held against their own past alone.
 func (c *Census) Peers(version string, rate float64) *Peers {
 	p := &Peers{Version: version, Format: peersFormat, Groups: map[string]*Group{}}
+	put := func(name string, g *Group, t tail) {
+		g.Bar = t.bar(g.seen.later(), rate*g.Days/float64(len(g.seen.sessions)))
+		g.Rate, g.seen = thrift*rate, exams{}
+		p.Groups[name] = g
+	}
+	for name, g := range c.pools {
+		if t, ok := tailOf(g.seen.later()); ok && g.Roles > 1 {
+			put(name, g, t)
+		}
+	}
 	var all []float64
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
 		all = append(all, c.groups[name].seen.later()...)
 	}
-	tail, ok := tailOf(all)
-	if !ok {
-		return p
-	}
+	t, ok := tailOf(all)
 	for name, g := range c.groups {
-		sessions := float64(len(g.seen.evidence))
-		g.Bar = tail.bar(g.seen.later(), rate*g.Days/sessions)
-		g.Rate, g.seen = thrift*rate, nil
-		p.Groups[name] = g
+		// Agents without a role are among all of the tenant.
+		if _, pooled := p.Groups[name]; !pooled && ok && len(g.seen.sessions) >= leastSessions {
+			put(name, g, t)
+		}
 	}
 	return p
 }
+
+// leastSessions is how many sessions a role must have had to be a group of its own.
+const leastSessions = 3 * tailLeast

@@ -100,7 +100,7 @@ func (e *Engine) view(ev *event.Event, p *Profile) View {
 	}
 	v.Peers = e.peers.of(v)
 	if g := cmp.Or(v.Peers, e.census.of(v)); g != nil {
-		v.Surprise = g.surprise(v)
+		v.Surprise = known{group: g}.surprise(v)
 		v.Evidence = v.Session.against(v.Surprise)
 	}
 	return v

@@ -96,6 +96,60 @@ func TestPeersOfAnotherRoleSayNothing(t *testing.T) {
 	}
 }
 
+// TestANewRoleIsHeldAgainstAll lets three roles be known, each with tools of its own,
+// and a fourth one come: its tools are as new as its agents.
+func TestANewRoleIsHeldAgainstAll(t *testing.T) {
+	e, c := New(DefaultRules()), NewCensus()
+	e.Count(c)
+	offset := int64(0)
+	send := func(role string, events []*event.Event) (found []Finding) {
+		for _, ev := range events {
+			ev.Role = role
+			if ev.Tool != "" {
+				ev.Tool = role + "_" + ev.Tool
+			}
+			for i := range ev.ArgSources {
+				ev.ArgSources[i].Value = role + "_" + ev.ArgSources[i].Value
+			}
+			found = append(found, e.Observe(ev, offset, event.Source{})...)
+			offset++
+		}
+		return found
+	}
+	for i := range 300 {
+		role := []string{"clerk", "scribe", "buyer"}[i%3]
+		send(role, errand(fmt.Sprintf("%s-%d", role, i%5), i))
+	}
+	peers := c.Peers("p1", 0.002)
+	e.Count(nil)
+	e.UsePeers(peers)
+	if all := peers.Groups[everybody]; all == nil || all.Roles != 3 || all.Sessions != 300 {
+		t.Fatalf("the group of all is %+v, want three roles and 300 sessions", all)
+	}
+	if found := send("stranger", errand("new", 400)); len(found) > 0 {
+		t.Errorf("a new role that works as the others do: %+v", found)
+	}
+	if found := send("stranger", hijack("new", 401)); len(found) != 1 || found[0].Detector != "provenance" {
+		t.Errorf("a new role that is hijacked: %+v, want one finding of provenance", found)
+	}
+}
+
+// TestTenantsAreHeldAgainstTheirOwn shows the order in which a group is looked for.
+func TestTenantsAreHeldAgainstTheirOwn(t *testing.T) {
+	role, tenant, all := &Group{}, &Group{}, &Group{}
+	p := &Peers{Groups: map[string]*Group{"clerk\x00acme": role, "\x00acme": tenant, everybody: all}}
+	f := func(name, of string, want *Group) {
+		t.Helper()
+		if got := p.of(View{Event: &event.Event{Role: name, Tenant: of}, Profile: &Profile{}}); got != want {
+			t.Errorf("%s of %s has another group than it should", name, of)
+		}
+	}
+	f("clerk", "acme", role)
+	f("scribe", "acme", tenant)
+	f("clerk", "other", all)
+	f("", "", all)
+}
+
 func TestPeersSurviveEncoding(t *testing.T) {
 	e, _ := censused(t)
 	b, err := json.Marshal(e.peers)
@@ -156,7 +210,7 @@ func TestPeersOfAnotherFormatAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 	e.peers.Format--
-	if err := e.peers.Validate(); err == nil || !strings.Contains(err.Error(), "format: is 1, this build reads 2") {
+	if err := e.peers.Validate(); err == nil || !strings.Contains(err.Error(), "format: is 2, this build reads 3") {
 		t.Errorf("error %v, want that the format is another", err)
 	}
 }

@@ -91,7 +91,7 @@ func (d Provenance) Explain(v View) Claim {
 // unlikePeers explains a call that no call of the agent's peers comes near.
 func (d Provenance) unlikePeers(v View) Claim {
 	ev, g := v.Event, v.Peers
-	tool := hash(ev.Tool)
+	tool, so := hash(ev.Tool), known{group: g}
 	wish := "what the user asked for is not known"
 	switch asked, known := v.Session.asked(ev.Effect); {
 	case known && asked:
@@ -110,7 +110,7 @@ func (d Provenance) unlikePeers(v View) Claim {
 	c := Claim{
 		Reason:   fmt.Sprintf("%s called %s in a way its peers do not", ev.Agent, ev.Tool),
 		Observed: fmt.Sprintf("%s, effect %s: %s; %s; %.1f nats of surprise, %.1f in this session", ev.Tool, ev.Effect, list(origins), wish, v.Surprise, v.Evidence),
-		Baseline: fmt.Sprintf("of %.0f calls of its peers that reach out, in %.0f sessions, %.0f are of this tool, %.0f of them came about so; clean sessions seldom go beyond %.1f nats", g.Calls, g.Sessions, g.Tools[tool], g.Ways[tool].seen(g.way(v)), g.Bar),
+		Baseline: fmt.Sprintf("of %.0f calls of its peers that reach out, in %.0f sessions, %.0f are of this tool, %.0f of them came about so; clean sessions seldom go beyond %.1f nats", g.Calls, g.Sessions, g.Tools[tool], so.ways(tool)[so.way(v)], g.Bar),
 	}
 	if !v.Session.tainted.empty() {
 		c.Evidence = []string{v.Session.tainted.String()}

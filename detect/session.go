@@ -23,7 +23,7 @@ type Session struct {
 	unanswered uint8      // turns with calls since a result came in last; it stands here to fill a gap
 	poison     uint32     // fingerprint of that record
 	surprises  [2]float32 // the largest to the agent's peers, in nats
-	worded     uint32     // tools called in the user's own words, a bit each; two may share one
+	worded     uint32     // tools called in the user's own words, a Bloom filter
 	read       [2]uint32  // fingerprints of the memory records read last
 
 	delegated uint32 // scopes of its credential that were handed on, a bit each, by their place
@@ -65,9 +65,17 @@ func (s *Session) against(nats float64) float64 {
 }
 
 // calledInWords reports whether a tool was called with an argument in the user's own words.
-func (s *Session) calledInWords(tool string) bool { return s.worded&toolBit(tool) != 0 }
+func (s *Session) calledInWords(tool string) bool {
+	bits := toolBits(tool)
+	return s.worded&bits == bits
+}
 
-func toolBit(tool string) uint32 { return 1 << (hash(tool) % 32) }
+// toolBits are three bits of a Bloom filter of tools: with three tools in it, one in
+// seventy others is taken for one of them.
+func toolBits(tool string) uint32 {
+	h := hash(tool)
+	return 1<<(h%32) | 1<<(h>>5%32) | 1<<(h>>10%32)
+}
 
 // intent is the bit of an effect.
 func intent(e event.Effect) uint16 {
@@ -152,7 +160,7 @@ func (p *Profile) track(ev *event.Event) {
 	case event.ToolCall:
 		s.intents |= underWay
 		if slices.ContainsFunc(ev.ArgOrigins, func(m event.Member[event.Origin]) bool { return m.Value == event.FromUser }) {
-			s.worded |= toolBit(ev.Tool)
+			s.worded |= toolBits(ev.Tool)
 		}
 	case event.MemoryWrite:
 		p.wrote(ev, s)

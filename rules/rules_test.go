@@ -72,8 +72,8 @@ func TestPeers(t *testing.T) {
 	if p, err := Peers(""); p != nil || err != nil {
 		t.Errorf("without a file: %v, %v", p, err)
 	}
-	want := &detect.Peers{Version: "p", Format: 2, Groups: map[string]*detect.Group{"clerk\x00": {Sessions: 3, Calls: 2, Rate: 0.002, Bar: 7,
-		Tools: map[uint64]float64{1: 2}, Ways: map[uint64]*detect.Ways{1: {3: 2}}, Fresh: map[uint64]*detect.Usage{1: {All: 2, Special: 1}}, Flows: map[uint64]float64{5: 1}, Values: map[uint64]struct{}{9: {}}}}}
+	want := &detect.Peers{Version: "p", Format: 3, Groups: map[string]*detect.Group{"clerk\x00": {Sessions: 3, Calls: 2, Rate: 0.002, Bar: 7,
+		Tools: map[uint64]float64{1: 2}, Ways: map[uint64]*detect.Ways{1: {3: 2}}, Fresh: map[uint64]*detect.Usage{1: {All: 2, Special: 1}}, Flows: map[uint64]float64{5: 1}, Values: map[uint64]float64{9: 1}}}}
 	file := filepath.Join(dir, "peers.json")
 	if err := WritePeers(file, want); err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestPeers(t *testing.T) {
 	}
 	f("{", file)
 	f("{}", "version: is missing")
-	f(`{"version":"p","format":1}`, "format: is 1, this build reads 2")
+	f(`{"version":"p","format":2}`, "format: is 2, this build reads 3")
 	f(`{"version":"p","groups":{"clerk":null}}`, `groups."clerk": has no rate`)
 	f(`{"version":"p","groups":{"clerk":{"rate":0}}}`, `groups."clerk": has no rate`)
 }

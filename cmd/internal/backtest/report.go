@@ -223,7 +223,7 @@ func (r Report) Print(out io.Writer) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Folds)) {
 		f := r.Folds[name]
-		fmt.Fprintf(w, "\t\t\t\t\n%s\tAUC %.3f\tTPR at 1%% %.2f\tat 5%% %.2f\tat 10%% %.2f\n", name, f.AUC, f.TPR["0.01"], f.TPR["0.05"], f.TPR["0.10"])
+		fmt.Fprintf(w, "\t\t\t\t\n%s\tAUC %.3f\tTPR at 1%% %.2f\tat 5%% %.2f\tat 10%% %.2f\t\n", name, f.AUC, f.TPR["0.01"], f.TPR["0.05"], f.TPR["0.10"])
 	}
 	if err := w.Flush(); err != nil {
 		return err
