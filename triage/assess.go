@@ -20,8 +20,17 @@ const riskPrefix = "risk."
 // assess counts f in the risk of its agent and, in part, of those that the agent
 // was delegated by: its own parent, and as far as earlier findings named them,
 // the parents of that. It returns the risks, that of the agent first.
-func (t *Triage) assess(ctx context.Context, b *bus, f *detect.Finding) ([]risk, error) {
-	entry, _ := t.policy.Load().match(f)
+//
+// What a source says that is not trusted to speak for the agent does not count,
+// where the policy asks for trust: it would help to climb a ladder.
+func (t *Triage) assess(ctx context.Context, b *bus, f *detect.Finding, topic string) ([]risk, error) {
+	policy := t.policy.Load()
+	if !policy.trusts(topic, f.Agent, f.Tenant) {
+		r, _, err := load[risk](ctx, b.records, riskKey(f.Agent))
+		r.Agent = f.Agent
+		return []risk{r}, err
+	}
+	entry, _ := policy.match(f)
 	var chain []risk
 	for hops, agent := 0, f.Agent; hops <= maxHops && agent != ""; hops++ {
 		if slices.ContainsFunc(chain, func(r risk) bool { return r.Agent == agent }) { // spawned by itself

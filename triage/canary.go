@@ -20,7 +20,7 @@ func (t *Triage) answerCanary(ctx context.Context, b *bus, f *detect.Finding, at
 	now, id := t.now(), command.CanaryID(f.Agent)
 	step := Step{Kind: command.Canary, Mode: command.Auto}
 	p := proposal{Ladder: []Step{step}, Action: command.Action{
-		ID: id, Incident: id, Kind: step.Kind, Mode: step.Mode, Target: command.Target{Agent: f.Agent}, Policy: "canary",
+		ID: id, Incident: id, Kind: step.Kind, Mode: step.Mode, Target: command.Target{Agent: f.Agent}, Policy: "canary", Source: at.topic,
 		Reason: cut(f.Reason, maxText), Findings: []string{f.ID}, Severity: int(f.Severity),
 		Occurred: f.Time, Ingested: at.ingested, Found: at.found, Decided: event.At(now), Expires: event.At(now.Add(step.expires())),
 	}}

@@ -66,6 +66,12 @@ func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, 
 		return verdict{status: command.Waiting}, nil
 	case contains && policy.protects(a.Target.Agent):
 		return no(command.Held, "the agent is protected")
+	case policy.forbids(a):
+		v := verdict{status: command.Held, why: fmt.Sprintf("the event came from %q, which is not trusted to speak for the agent", cut(a.Source, 256))}
+		if len(policy.Brake.Approvers) > 0 {
+			v.status, v.approvers = command.Waiting, policy.Brake.Approvers
+		}
+		return v, nil
 	case a.Kind == command.Watch:
 		return commanded(), nil
 	}

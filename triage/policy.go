@@ -35,6 +35,11 @@ type Policy struct {
 	// for the whole fleet in a sliding window. Pages have one even if none is set.
 	Budgets map[command.Kind]Budget `yaml:"budgets"`
 
+	// AutoRequires says what must be so before something is taken away from an
+	// agent automatically: nothing, or [TrustedTelemetry].
+	AutoRequires string    `yaml:"auto_requires"`
+	Trusted      []Trusted `yaml:"trusted_telemetry"`
+
 	// Brake stops what goes by itself when a budget is exhausted.
 	Brake BrakePolicy `yaml:"brake"`
 
@@ -234,6 +239,7 @@ func (p Policy) Validate() error {
 	}
 	v.risk(p.Risk)
 	v.brake(p.Brake)
+	v.trust(p)
 	if len(p.Entries) == 0 {
 		v.add("policies: is empty, want one or more")
 	}

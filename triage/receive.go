@@ -85,7 +85,7 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error
 	if err := t.empty(ctx, b, i); err != nil {
 		return err
 	}
-	chain, err := t.assess(ctx, b, f) // which has counted it
+	chain, err := t.assess(ctx, b, f, at.topic) // which has counted it
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		case !i.open():
 			return nil, errMoved
 		}
-		chain, err := t.assess(ctx, b, f)
+		chain, err := t.assess(ctx, b, f, at.topic)
 		if err != nil {
 			return nil, err
 		}
@@ -144,7 +144,7 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		i.judged(f, suppression)
 		var proposals []proposal
 		if suppression == "" {
-			proposals = propose(policy, i, f, &chain[0], t.now())
+			proposals = propose(policy, i, f, &chain[0], at.topic, t.now())
 		}
 		if certain(f) {
 			proposals = append(proposals, escalate(i, f, at, t.now()))

@@ -17,7 +17,10 @@ const FoundHeader = "stakeout-found"
 func AppendFound(dst []byte, at time.Time) []byte { return strconv.AppendInt(dst, at.UnixNano(), 10) }
 
 // stamps say how a finding came to us. A missing one is 0.
-type stamps struct{ ingested, found event.Timestamp }
+type stamps struct {
+	ingested, found event.Timestamp
+	topic           string // raw one that the event judged was read from
+}
 
 // stampsOf reads them off a record of the topic of findings: its own time is
 // that at which Kafka took in the event it is about.
@@ -26,6 +29,12 @@ func stampsOf(r *stream.Record) (s stamps) {
 		s.ingested = event.At(r.Time)
 	}
 	for _, h := range r.Headers {
+		if h.Key == event.SourceHeader {
+			var src event.Source
+			if src.Parse(h.Value) == nil && len(src.Topic) <= maxName {
+				s.topic = src.Topic
+			}
+		}
 		if h.Key != FoundHeader {
 			continue
 		}

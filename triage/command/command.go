@@ -108,6 +108,7 @@ type Action struct {
 	Severity int      `json:"severity_id,omitempty"` // of the incident so far, as OCSF numbers it
 	Claim    *Claim   `json:"claim,omitempty"`       // of the finding that calls for it
 	Risk     *Risk    `json:"risk,omitempty"`        // of the agent when it was decided
+	Source   string   `json:"source,omitempty"`      // raw topic that the event was read from
 	Limits   *Limits  `json:"limits,omitempty"`      // of a posture that is narrower than a standing
 
 	Occurred event.Timestamp `json:"occurred"`           // time of the first finding's event

@@ -40,6 +40,6 @@ func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stre
 		return err
 	}
 	found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
-	out.AppendAt(about.Time, p.cfg.Topics.Findings, -1, []byte(f.Agent), value, found)
+	out.AppendAt(about.Time, p.cfg.Topics.Findings, -1, []byte(f.Agent), value, append(sourceOf(about), found)...)
 	return out.Flush(ctx)
 }

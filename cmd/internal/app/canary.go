@@ -218,7 +218,8 @@ func canaryLines(agent string, sent time.Time) [][]byte {
 // await waits until triage has said that the canary's action is verified.
 func (c *canary) await(ctx context.Context, agent string) error {
 	subject := command.OutcomeSubject(command.CanaryID(agent))
-	last := errors.New("nothing was decided about it: it was not found, or triage is away")
+	silence := errors.New("nothing was decided about it: it was not found, or triage is away")
+	last := silence
 	tick := time.NewTicker(c.interval)
 	defer tick.Stop()
 	for {
@@ -226,9 +227,12 @@ func (c *canary) await(ctx context.Context, agent string) error {
 		switch {
 		case status == command.Verified:
 			return nil
-		case err != nil && ctx.Err() == nil:
+		case ctx.Err() != nil: // it says no more than that the time is over
+		case err != nil:
 			last = err
-		case status != "":
+		case status == "":
+			last = silence
+		default:
 			last = fmt.Errorf("its action is %s", status)
 		}
 		select {

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/triage/command"
 )
 
 // TestCanary sends canaries through ingest, detect, triage and executor over
@@ -97,6 +98,17 @@ func TestCanary(t *testing.T) {
 			return err
 		}
 		t.Logf("the next one took %s", time.Since(began).Round(time.Millisecond))
+
+		// All the way it is known from which raw topic the line was read.
+		s, err := c.js.Stream(t.Context(), command.Actions)
+		check(t, err)
+		m, err := s.GetLastMsgForSubject(t.Context(), command.OutcomeSubject("*"))
+		check(t, err)
+		o, err := command.ParseOutcome(c.trust, command.Message{Subject: m.Subject, Header: m.Header, Data: m.Data})
+		check(t, err)
+		if o.Action.Kind != command.Canary || o.Action.Source != cfg.Topics.Raw[0] {
+			t.Errorf("the action is %s and says the line came from %q", o.Action.Kind, o.Action.Source)
+		}
 		return nil
 	}))
 }

@@ -162,7 +162,7 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		if err != nil {
 			return err
 		}
-		w.out.AppendAt(r.Time, w.topics.Facts, -1, []byte(facts[i].Key()), value)
+		w.out.AppendAt(r.Time, w.topics.Facts, -1, []byte(facts[i].Key()), value, sourceOf(r)...)
 		w.unsent = true
 	}
 	return nil

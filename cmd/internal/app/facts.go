@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/detect/entity"
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/triage"
 )
@@ -146,7 +148,19 @@ func appendFinding(out *stream.Producer, topic string, r *stream.Record, f *dete
 		return fmt.Errorf("encode finding %s: %w", f.ID, err)
 	}
 	found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
-	out.AppendAt(r.Time, topic, -1, []byte(f.Agent), value, found)
+	out.AppendAt(r.Time, topic, -1, []byte(f.Agent), value, append(sourceOf(r), found)...)
+	return nil
+}
+
+// sourceOf is the header of a record that tells from which raw record it follows.
+// What follows from the record bears it too, so that triage knows on whose word
+// a finding rests.
+func sourceOf(r *stream.Record) []stream.Header {
+	for _, h := range r.Headers {
+		if h.Key == event.SourceHeader {
+			return []stream.Header{{Key: h.Key, Value: slices.Clone(h.Value)}}
+		}
+	}
 	return nil
 }
 
