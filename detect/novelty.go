@@ -22,9 +22,9 @@ const (
 )
 
 // slots is how many distinct things of a kind are remembered.
-func (k kind) slots() int { return [kinds]int{16, 8, 16, 4, 1, 1 + scopeWords, 8, allSignals}[k] }
+func (k kind) slots() int { return [kinds]int{16, 8, 16, 4, 1, 1 + scopeWords, 7, allSignals}[k] }
 
-const allSlots = 16 + 8 + 16 + 4 + 1 + (1 + scopeWords) + 8 + allSignals
+const allSlots = 16 + 8 + 16 + 4 + 1 + (1 + scopeWords) + 7 + allSignals
 
 // items is where the things of a kind are remembered in a profile.
 func (k kind) items(p *Profile) []uint16 {

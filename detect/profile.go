@@ -122,6 +122,9 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 		switch h := p.habit(kind(k)); kind(k) {
 		case delegations, signals:
 			extents(h.items).raise(o.item)
+			if kind(k) == signals && o.item>>8 == thinning {
+				h.items[thinning] = 0 // told, and to be told again where it goes on
+			}
 		case credentials:
 			p.admitCredential(ev, o.item)
 		default:

@@ -43,6 +43,7 @@ const (
 	backwards         // time by which the clock went back within a session, in five minutes
 	disorder          // 1: events have come out of order
 	blind             // no extent: calls in a row without origins just now
+	thinning          // no extent: evidence of losses in many sessions; see thin
 	allSignals        // how many there are
 )
 
@@ -70,6 +71,9 @@ func impair(v View) occasion {
 		if after.lost > s.numbers.lost {
 			level := doublings(int64(after.lost))
 			o.shows(e, gaps, level, e.beyond(gaps, level, 1) && v.Profile.lossTail(s, int(after.lost), ev.Seq.V) < unusualLoss)
+			if v.Profile.thin(int(after.lost)-int(s.numbers.lost)) >= thinned {
+				o.shows(e, thinning, 1, true)
+			}
 		}
 		if fresh {
 			level := doublings(int64(s.last.Sub(ev.Time) / clockSlack))
@@ -117,14 +121,40 @@ const unusualLoss = 1e-5
 
 // lossTail is the chance that so many numbers are lost, or more, of a session that has
 // come to a number, counted from its beginning. Numbers are lost at a rate of which
-// half of one in a thousand is thought before any is known, so losses are negative
+// one in four hundred is thought before any is known, so losses are negative
 // binomial. Losses that come in bursts, a batch at a time, are held against the
 // largest before besides.
 func (p *Profile) lossTail(s *Session, lost int, number int64) float64 {
 	known := float64(max(int(p.losses)-int(s.numbers.lost), 0)) + 0.5 // in other sessions
-	rate := known / (float64(p.novelties[signals].trials) + 1000)
+	rate := known / (float64(p.novelties[signals].trials) + 200)
 	return binomialTail(lost, float64(rate*float64(max(number, int64(lost)))), known)
 }
+
+// thin returns the evidence, in units of 1/256 nat, that events are taken out of the
+// agent's sessions here and there, once one more has come and some are lost. It is the
+// logarithm of an e-detector (Shin, Ramdas & Rinaldo 2022): of the likelihood that one
+// number in fifty is lost now, or twenty times as many as are usual, against that of
+// the usual rate p,
+//
+//	S = max(0, S - (q - p) + lost ln(q/p))
+//
+// While the rate stays what it was it passes s less than once in exp(s) numbers.
+func (p *Profile) thin(lost int) uint16 {
+	if !p.mature() {
+		return 0
+	}
+	usual := (float64(p.losses) + 0.5) / (float64(p.novelties[signals].trials) + 200)
+	now := math.Min(math.Max(20*usual, 1.0/50), 1)
+	nats := float64(p.habit(signals).items[thinning])/256 - (now - usual)
+	if lost != 0 {
+		nats += float64(float64(lost) * math.Log(now/usual))
+	}
+	return uint16(math.Max(0, math.Min(float64(nats*256), math.MaxUint16)))
+}
+
+// thinned is the evidence from which losses are told: passed by chance less than once
+// in a million numbers.
+const thinned = 14 * 256
 
 // tells reports whether a call says where its arguments came from.
 func tells(ev *event.Event) bool { return len(ev.ArgOrigins) > 0 }
@@ -163,6 +193,7 @@ func (p *Profile) count(ev *event.Event) {
 func (p *Profile) trackSignals(ev *event.Event, s *Session) {
 	if ev.Seq.OK {
 		after, _, _ := p.numbersAfter(ev, s)
+		p.habit(signals).items[thinning] = p.thin(int(after.lost) - int(s.numbers.lost))
 		p.losses = uint16(max(0, min(int(p.losses)+int(after.lost)-int(s.numbers.lost), math.MaxUint16)))
 		s.numbers = after
 	}
@@ -192,11 +223,17 @@ func (d Telemetry) Explain(v View) Claim {
 	since := fmt.Sprintf("%d events since %s, %.1f faults beyond habit", h.trials, p.first.Time().Format("2006-01-02"), h.surprises)
 	switch impair(v).item >> 8 {
 	case gaps:
-		after, _, _ := p.numbersAfter(ev, s)
+		lost := p.missing(ev, s)
 		return Claim{
 			Reason:   fmt.Sprintf("events of %s are missing", ev.Agent),
-			Observed: fmt.Sprintf("%d sequence numbers of this session have not come, by number %d", after.lost, ev.Seq.V),
-			Baseline: fmt.Sprintf("%s in a session, %d in all: the chance of as many is %.2g; %s", fewer(h.items[gaps], "numbers lost"), p.losses, p.lossTail(s, int(after.lost), ev.Seq.V), since),
+			Observed: fmt.Sprintf("%d sequence numbers of this session have not come, by number %d", lost, ev.Seq.V),
+			Baseline: fmt.Sprintf("%s in a session, %d in all: the chance of as many is %.2g; %s", fewer(h.items[gaps], "numbers lost"), p.losses, p.lossTail(s, lost, ev.Seq.V), since),
+		}
+	case thinning:
+		return Claim{
+			Reason:   fmt.Sprintf("events of %s are missing here and there", ev.Agent),
+			Observed: fmt.Sprintf("%d sequence numbers of this session have not come, and more of those before: %.1f nats of evidence", p.missing(ev, s), float64(p.thin(p.missing(ev, s)-int(s.numbers.lost)))/256),
+			Baseline: fmt.Sprintf("%d lost in all; %s", p.losses, since),
 		}
 	case backwards:
 		return Claim{
@@ -216,6 +253,12 @@ func (d Telemetry) Explain(v View) Claim {
 		Observed: fmt.Sprintf("%d calls in a row without origins", int(h.items[blind])+1),
 		Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[blindness]-1, "calls without origins"), since),
 	}
+}
+
+// missing is how many numbers of a session are lost after an event of it.
+func (p *Profile) missing(ev *event.Event, s *Session) int {
+	after, _, _ := p.numbersAfter(ev, s)
+	return int(after.lost)
 }
 
 // fewer says an extent by its bound.
