@@ -21,6 +21,7 @@ type Fact struct {
 	Time   event.Timestamp `json:"time"`
 	Event  string          `json:"event"` // id of the event that says so
 	Agent  string          `json:"agent"`
+	Source string          `json:"source,omitempty"` // raw topic that the event came by, where it is known
 
 	Role       string     `json:"role,omitempty"`
 	Session    string     `json:"session,omitempty"`

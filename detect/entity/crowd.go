@@ -83,7 +83,8 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 		name = f.Store + "/" + f.Record
 	}
 	return []detect.Finding{e.finding(claim{
-		detector: detect.CrowdDetector, threat: k.threat, severity: detect.Medium, asi: k.asi, atlas: k.atlas,
+		normal: "things of this kind that many agents meet, or a deployment of those who do",
+		thing:  t, detector: detect.CrowdDetector, threat: k.threat, severity: detect.Medium, asi: k.asi, atlas: k.atlas,
 		about: []string{string(f.Kind), f.Entity}, on: f, rate: rate,
 		entities: []detect.Entity{{Kind: k.entity, Name: name}},
 		reason:   fmt.Sprintf("%s %s is suddenly %s by many agents", k.what, name, k.met),

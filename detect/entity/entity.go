@@ -30,6 +30,7 @@ type Engine struct {
 	groups     map[string]*group
 	limit      int // of entities
 	stats      Stats
+	sources    []string // of the findings of the fact observed last
 }
 
 // joint is a detector in force.
@@ -72,6 +73,7 @@ func (e *Engine) Entities() int { return len(e.things) }
 // not kept.
 func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 	e.stats.Facts++
+	e.sources = e.sources[:0]
 	f = keep(f)
 	g := e.group(f)
 	g.see(f)
@@ -92,10 +94,15 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 	return found
 }
 
+// Sources are, for each finding that the fact observed last led to, the raw topic
+// that all which is known of the thing came by: empty where there are several,
+// so that nobody can make a claim about another look like that other's own word.
+func (e *Engine) Sources() []string { return e.sources }
+
 // keep returns a fact of its own memory.
 func keep(f *detect.Fact) *detect.Fact {
 	k := *f
-	for _, s := range []*string{&k.Entity, &k.Tenant, &k.Event, &k.Agent, &k.Role, &k.Session, &k.User, &k.Parent, &k.Credential.ID,
+	for _, s := range []*string{&k.Entity, &k.Tenant, &k.Event, &k.Agent, &k.Source, &k.Role, &k.Session, &k.User, &k.Parent, &k.Credential.ID,
 		&k.Credential.Issuer, &k.Credential.Subject, &k.Delegate, &k.Server, &k.Tool, &k.Hash, (*string)(&k.Effect), &k.Store, &k.Record} {
 		*s = strings.Clone(*s)
 	}
@@ -111,14 +118,12 @@ func earlier(a, b *detect.Fact) int {
 	return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Event, b.Event))
 }
 
-// days is how long before b a was; never negative.
-func days(a, b *detect.Fact) float64 { return max(b.Time.Sub(a.Time).Hours()/24, 0) }
-
 // known is how long a thing must have been known before another form of it is a change.
 const known = 24 * time.Hour
 
 // A claim is a finding before it has what all findings have.
 type claim struct {
+	thing    *thing
 	detector string
 	threat   string
 	severity detect.Severity
@@ -132,9 +137,15 @@ type claim struct {
 	reason   string
 	observed string
 	baseline string
+	normal   string // what would make it so
 }
 
 func (e *Engine) finding(c claim) detect.Finding {
+	source := c.thing.source
+	if c.thing.mixed {
+		source = ""
+	}
+	e.sources = append(e.sources, source)
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{c.detector, c.on.Tenant}, c.about...), "\x00")))
 	evidence := make([]string, 0, len(c.evidence)+1)
 	for _, f := range append(c.evidence, c.on) {
@@ -144,7 +155,7 @@ func (e *Engine) finding(c claim) detect.Finding {
 	return detect.Finding{
 		ID: hex.EncodeToString(sum[:16]), Detector: c.detector, Threat: c.threat, Severity: c.severity, Time: f.Time,
 		Agent: f.Agent, Role: f.Role, Tenant: f.Tenant, Session: f.Session, User: f.User, Parent: f.Parent, Credential: f.Credential,
-		Reason: c.reason, Observed: c.observed, Baseline: c.baseline, PValue: -math.Expm1(-c.rate), Level: e.joint[c.detector].share,
+		Reason: c.reason, Observed: c.observed, Baseline: c.baseline, Normal: c.normal, PValue: -math.Expm1(-c.rate), Level: e.joint[c.detector].share,
 		Event: f.Event, Evidence: slices.Compact(evidence), Entities: c.entities, ASI: c.asi, ATLAS: c.atlas, Rules: e.rules.Version,
 	}
 }

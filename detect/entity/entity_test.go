@@ -199,6 +199,29 @@ func TestManySharersOfOneToken(t *testing.T) {
 	}
 }
 
+// TestSources has somebody who may write one raw topic tell that his agent used
+// the token of another, before that one does: the claim about the victim is not
+// the word of the victim's own source.
+func TestSources(t *testing.T) {
+	day := time.Date(2026, 1, 9, 0, 0, 0, 0, time.UTC)
+	f := func(first, second, want string) {
+		t.Helper()
+		e := entity.New(detect.DefaultRules(), 1)
+		a, b := token(1, "tok", day, true), token(2, "tok", day.Add(time.Hour), true)
+		a.Source, b.Source = first, second
+		if found := append(e.Observe(&a), e.Observe(&b)...); len(found) != 1 {
+			t.Fatalf("%d findings, want 1", len(found))
+		}
+		if got := e.Sources(); len(got) != 1 || got[0] != want {
+			t.Errorf("told by %q and %q: sources %q, want %q", first, second, got, want)
+		}
+	}
+	f("raw", "raw", "raw")
+	f("raw.guests", "raw", "")
+	f("", "raw", "")
+	f("", "", "")
+}
+
 func BenchmarkObserve(b *testing.B) {
 	const agents = 10_000
 	e := entity.New(detect.DefaultRules(), 8)

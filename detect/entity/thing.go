@@ -24,6 +24,9 @@ type thing struct {
 	spoken bool     // of its crowd
 	store  string   // of a record
 
+	source string // that all facts about it came by
+	mixed  bool   // they came by several
+
 	decided bool // it is known whether surprises about it are findings
 	watched bool // they are
 }
@@ -48,9 +51,10 @@ func (e *Engine) thing(f *detect.Fact, key string) *thing {
 		if len(e.things) >= e.limit {
 			e.makeRoom()
 		}
-		t = &thing{key: key}
+		t = &thing{key: key, source: f.Source}
 		e.things[key] = t
 	}
+	t.mixed = t.mixed || t.source != f.Source
 	t.last = max(t.last, f.Time)
 	return t
 }

@@ -150,7 +150,7 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		}
 	}
 	for _, f := range w.engine.Observe(&w.event, r.Offset, src) {
-		if err := appendFinding(w.out, w.topics.Findings, r, &f); err != nil {
+		if err := appendFinding(w.out, w.topics.Findings, r, &f, sourceOf(r)); err != nil {
 			return err
 		}
 		w.unsent = true
@@ -158,6 +158,7 @@ func (w *watch) observe(r *stream.Record) (err error) {
 	}
 	facts := w.engine.Facts()
 	for i := range facts {
+		facts[i].Source = src.Topic
 		value, err := facts[i].Encode()
 		if err != nil {
 			return err

@@ -88,8 +88,12 @@ func (w *shared) Process(ctx context.Context, batch []stream.Record) error {
 				return err
 			}
 		}
-		for _, f := range found {
-			if err := appendFinding(w.out, w.topics.Findings, r, &f); err != nil {
+		for i, f := range found {
+			var source []stream.Header
+			if w.engine.Sources()[i] != "" { // and so the one of this fact, too
+				source = sourceOf(r)
+			}
+			if err := appendFinding(w.out, w.topics.Findings, r, &f, source); err != nil {
 				return err
 			}
 			w.unsent = true
@@ -141,14 +145,14 @@ func (w *shared) reject(r *stream.Record, cause error) error {
 	return nil
 }
 
-// appendFinding sends a finding that follows from a record.
-func appendFinding(out *stream.Producer, topic string, r *stream.Record, f *detect.Finding) error {
+// appendFinding sends a finding that follows from a record, and from which source.
+func appendFinding(out *stream.Producer, topic string, r *stream.Record, f *detect.Finding, source []stream.Header) error {
 	value, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("encode finding %s: %w", f.ID, err)
 	}
 	found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
-	out.AppendAt(r.Time, topic, -1, []byte(f.Agent), value, append(sourceOf(r), found)...)
+	out.AppendAt(r.Time, topic, -1, []byte(f.Agent), value, append(source, found)...)
 	return nil
 }
 
