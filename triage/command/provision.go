@@ -16,6 +16,12 @@ type Layout struct {
 	Kinds     []Kind        // that have executors
 }
 
+// storeAgain is after how long what store had taken and not stored comes to it
+// again. Where it is only slow that is no harm, as it asks for more when it has
+// stored what it has, and rows that come twice are one; where it died there is
+// less to wait for.
+const storeAgain = 10 * time.Second
+
 // DefaultLayout is that of a single server.
 func DefaultLayout() Layout {
 	return Layout{Replicas: 1, Retention: 90 * 24 * time.Hour, AckWait: 30 * time.Second, Kinds: []Kind{Canary, Page, Notify, Ticket, Resolve, RiskChange, Signal, QuarantineMemory, RevokeToken}}
@@ -73,6 +79,10 @@ func Provision(ctx context.Context, js jetstream.JetStream, l Layout) error {
 	}
 	for _, c := range consumers {
 		c.config.AckPolicy, c.config.AckWait, c.config.MaxAckPending = jetstream.AckExplicitPolicy, l.AckWait, 1000
+		switch c.config.Durable {
+		case StoreConsumer, CaseConsumer, AuditConsumer:
+			c.config.AckWait = min(l.AckWait, storeAgain)
+		}
 		if _, err := js.CreateOrUpdateConsumer(ctx, c.stream, c.config); err != nil {
 			return fmt.Errorf("make consumer %s of %s: %w", c.config.Durable, c.stream, err)
 		}
