@@ -64,6 +64,12 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 	for _, r := range []string{"new", "again", "canary", "refused"} {
 		m.findings.WithLabelValues(r)
 	}
+	for _, r := range []string{"taken", "late", "duplicate", "contradicting", "unknown", "refused"} {
+		m.answers.WithLabelValues(r)
+	}
+	for _, r := range []string{"approved", "counted", "rejected", "undone", "close", "reopen", "duplicate", "late", "not entitled", "unknown", "refused"} {
+		m.approvals.WithLabelValues(r)
+	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "stakeout", Subsystem: "triage", Name: "oldest_waiting_seconds",
 		Help: "Age of the oldest action that waits for an answer or an approval.",

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 
 	parts "github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/triage/command"
@@ -34,6 +35,7 @@ func TestContainment(t *testing.T) {
 
 	t.Run("revoked and verified", func(t *testing.T) { c.testRevoked(t, victims[0]) })
 	t.Run("goes on", func(t *testing.T) { c.testGoesOn(t, victims[0]) })
+	t.Run("a shared credential", func(t *testing.T) { c.testShared(t, victims[0]) })
 	t.Run("a provider that lies", func(t *testing.T) { c.testLies(t, victims[1]) })
 	t.Run("nothing to revoke", func(t *testing.T) { c.testNameless(t, victims[2]) })
 
@@ -242,6 +244,30 @@ func (c *containment) testGoesOn(t *testing.T, agent string) {
 	})
 }
 
+// testShared has somebody else use the token too: it is the same incident.
+func (c *containment) testShared(t *testing.T, agent string) {
+	line := fmt.Sprintf(`{"time":%q,"event.name":"tool.call","gen_ai.agent.id":"thief","stakeout.credential.id":%q,"gen_ai.tool.name":"payout","stakeout.effect":"money"}`,
+		time.Now().UTC().Format(time.RFC3339Nano), "jti/of "+agent)
+	if r := stakeoutWith(t, nil, []byte(line+"\n"), "ship", "--config", c.up.file, "-"); r.code != 0 {
+		t.Fatalf("ship: exit status %d\n%s", r.code, r.err)
+	}
+	page := c.action(t, "thief", "page", "verified")
+	eventually(t, 20*time.Second, func() error {
+		all := answer[struct {
+			ID     string
+			Agents []string
+			Open   bool
+		}](t, "incidents", "--config", c.up.file, "--agent", "thief")
+		if len(all) != 1 || all[0].ID != page.Action.Incident || !all[0].Open || !slices.Equal(all[0].Agents, []string{agent, "thief"}) {
+			return fmt.Errorf("incidents of the thief are %+v", all)
+		}
+		return nil
+	})
+	if shown := must(t, "incident", "--config", c.up.file, page.Action.Incident); !strings.Contains(shown, "2 agents: "+agent+", thief") || !strings.Contains(shown, "about credential jti/of "+agent) {
+		t.Errorf("the incident does not tell who is in it:\n%s", shown)
+	}
+}
+
 func (c *containment) testLies(t *testing.T, agent string) {
 	c.provider.SetMode(parts.Lies)
 	defer c.provider.SetMode(parts.Honest)
@@ -302,6 +328,20 @@ func (c *containment) testApproved(t *testing.T, agent string) {
 func (c *containment) testRejected(t *testing.T, agent string) {
 	_, token := c.attack(t, agent, "rejected-"+agent)
 	o := c.action(t, agent, "revoke_token", "waiting")
+	stranger := filepath.Join(t.TempDir(), "stranger")
+	pair, err := nkeys.CreateAccount()
+	check(t, err)
+	seed, err := pair.Seed()
+	check(t, err)
+	check(t, os.WriteFile(stranger, seed, 0o600))
+	must(t, "approve", "--config", c.up.file, "--set", "operator.signing_key="+stranger, o.Action.ID)
+	eventually(t, 10*time.Second, func() error {
+		if n := c.up.metric("stakeout_triage_approvals_total", `result="refused"`); n != 1 {
+			return fmt.Errorf("%d decisions were refused, want that of the stranger", n)
+		}
+		return nil
+	})
+	c.action(t, agent, "revoke_token", "waiting")
 	must(t, "reject", "--config", c.up.file, o.Action.ID, "--why", "the payout was planned")
 	o = c.action(t, agent, "revoke_token", "rejected")
 	if !strings.Contains(o.Detail, "the payout was planned") {

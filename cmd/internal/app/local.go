@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -197,7 +198,9 @@ func Attached(cfg Config) (Config, error) {
 		cfg.Actions.Trust = a.Trust
 	}
 	if cfg.Operator.NATS.URL == usual.Operator.NATS.URL {
+		own := cfg.Operator.SigningKey // who names a key decides as its owner
 		cfg.Operator = a.Operator.OperatorConfig
+		cfg.Operator.SigningKey = cmp.Or(own, cfg.Operator.SigningKey)
 	}
 	return cfg, nil
 }
