@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -18,8 +19,19 @@ import (
 
 // Shipped holds the files that are in force where the operator has written none.
 //
-//go:embed *.yaml
+//go:embed *.yaml *.schema.json
 var Shipped embed.FS
+
+// Schema is the JSON Schema of what operators write: response or detection. It
+// says what a file may hold; what only the whole of a file shows, such as a kind
+// that is commanded without a budget, the loader alone refuses.
+func Schema(of string) ([]byte, error) {
+	data, err := Shipped.ReadFile(of + ".schema.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no schema of %.40q, want response or detection", of)
+	}
+	return data, err
+}
 
 // read returns the named file, or the shipped one where name is empty.
 func read(name, shipped string) (string, []byte, error) {

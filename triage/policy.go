@@ -59,9 +59,8 @@ type Budget struct {
 
 // An Entry answers the findings it matches with a ladder: the first step is
 // taken at once, or the one that the agent has climbed to, and each next one when
-// the step before was not verified. Steps of
-// Also are taken at once too, each by itself; where one is not verified, a page
-// follows.
+// the step before was not verified. Steps of Also are taken at once too, each by
+// itself; where one is not verified, a page follows.
 type Entry struct {
 	Name   string `yaml:"name"`
 	Match  Match  `yaml:"match"`
@@ -227,7 +226,7 @@ func (p Policy) Validate() error {
 	for _, k := range sortedKinds(p.Budgets) {
 		path := "budgets." + string(k)
 		if !known(k) || k == command.Watch {
-			v.add("%s: is not a kind with a budget, want %s", path, kindNames(kinds()[1:]))
+			v.add("%s: is not a kind with a budget, want %s", path, kindNames(Kinds()[1:]))
 		}
 		if b := p.Budgets[k]; b.Max < 1 || b.Max > maxBudget {
 			v.add("%s.max: is %d, want 1 to %d", path, b.Max, maxBudget)

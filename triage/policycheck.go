@@ -88,7 +88,7 @@ func (v *problems) budgeted(path string, s Step, p Policy) {
 
 func (v *problems) step(path string, s Step) {
 	if !known(s.Kind) {
-		v.add("%s.kind: is %.40q, want %s", path, s.Kind, kindNames(kinds()))
+		v.add("%s.kind: is %.40q, want %s", path, s.Kind, kindNames(Kinds()))
 	}
 	if s.Lease > 0 && s.Kind.Standing() == "" {
 		v.add("%s.lease: is %s, but a %s has no undo, want 0s", path, s.Lease, s.Kind)
@@ -132,12 +132,13 @@ func (v *problems) step(path string, s Step) {
 	}
 }
 
-func kinds() []command.Kind {
+// Kinds lists the kinds of action that a step may have.
+func Kinds() []command.Kind {
 	return []command.Kind{command.Watch, command.Notify, command.Page, command.Ticket, command.Signal, command.RequireApproval, command.BlockTool, command.NarrowScopes,
 		command.TerminateSession, command.QuarantineMemory, command.Restrict, command.Suspend, command.RevokeToken}
 }
 
-func known(k command.Kind) bool { return slices.Contains(kinds(), k) }
+func known(k command.Kind) bool { return slices.Contains(Kinds(), k) }
 
 // kindNames lists the kinds for a message.
 func kindNames(all []command.Kind) string {
