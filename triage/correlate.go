@@ -144,17 +144,26 @@ func (t *Triage) home(ctx context.Context, b *bus, f *detect.Finding, links []li
 	if home != nil {
 		return home, nil
 	}
-	i := &incident{ID: hash(f.Agent, f.Session, f.ID), Agent: f.Agent, Session: f.Session, First: f.Time, Last: f.Time, Ingested: at.ingested, Found: at.found}
-	if err := t.at("opening"); err != nil {
-		return nil, err
+	return t.open(ctx, b, f, at)
+}
+
+// open opens an incident for f. One that was opened for it before may have
+// become part of one that was closed since: then another one is opened.
+func (t *Triage) open(ctx context.Context, b *bus, f *detect.Finding, at stamps) (*incident, error) {
+	for id := hash(f.Agent, f.Session, f.ID); ; id = hash(id, "again") {
+		i := &incident{ID: id, Agent: f.Agent, Session: f.Session, First: f.Time, Last: f.Time, Ingested: at.ingested, Found: at.found}
+		if err := t.at("opening"); err != nil {
+			return nil, err
+		}
+		err := saveIncident(ctx, b, i)
+		if !errors.Is(err, errConflict) {
+			return i, err
+		}
+		there, err := t.root(ctx, b, id)
+		if err != nil || there.open() || there.has(f) {
+			return there, err
+		}
 	}
-	switch err := saveIncident(ctx, b, i); {
-	case errors.Is(err, errConflict): // by an earlier try, or by somebody else
-		return t.root(ctx, b, i.ID)
-	case err != nil:
-		return nil, err
-	}
-	return i, nil
 }
 
 // leads reports whether link l of f leads to i.

@@ -232,6 +232,38 @@ func TestManyMergeAtOnce(t *testing.T) {
 	}
 }
 
+// TestClosedWhileMerging closes the incident into which the one that a finding
+// opened was merged, just before the finding joins it.
+func TestClosedWhileMerging(t *testing.T) {
+	w := newWorld(t)
+	other, tr := w.triage(), w.triage()
+	first, f := w.about("a", 1, poisoned("x")), w.about("b", 1, poisoned("x"))
+	first.Time -= event.Timestamp(time.Second)
+	fed, closed := false, false
+	tr.at = func(point string) error {
+		switch {
+		case point == "opening" && !fed:
+			fed = true
+			return w.feed(other, first)
+		case point == "incident" && !closed:
+			closed = true
+			b, err := other.connect(t.Context())
+			if err != nil {
+				return err
+			}
+			_, err = other.decideCase(t.Context(), b, command.Approval{Action: w.history().openIncidents()[0].ID, Decision: command.Close, Verdict: "benign"}, "op")
+			return err
+		}
+		return nil
+	}
+	w.must(w.feed(tr, f))
+	open := w.wantOnce().openIncidents()
+	if !fed || !closed || len(open) != 1 || open[0].Agent != "b" || open[0].Count != 1 {
+		t.Errorf("incidents are %+v", w.history().latest())
+	}
+	w.wantDisposed(first, f)
+}
+
 func TestIncidentIsBounded(t *testing.T) {
 	w := newWorld(t)
 	tr := w.triage()
