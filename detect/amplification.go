@@ -51,6 +51,9 @@ func (x overuse) odd() bool { return x != overuse{} }
 // that a minute or an hour is too much only once.
 func amplification(v View) overuse {
 	ev, p := v.Event, &v.Profile.volumes
+	if p.old(amplifications, ev) {
+		return overuse{}
+	}
 	if ev.Name == event.ToolCall {
 		if period, run := p.loop.turns(ev); period > 0 {
 			return overuse{period: period, run: run}
@@ -64,7 +67,7 @@ func amplification(v View) overuse {
 	}
 	h := &p.hourly[spending]
 	if before, after := p.sums(ev); after[spending] >= smallSpend && !h.near(after[spending]) &&
-		h.tail(float64(after[spending])) < oddSpend && (before[spending] < smallSpend || h.tail(float64(before[spending])) >= oddSpend) {
+		p.hourChance(spending, after[spending]) < oddSpend && (before[spending] < smallSpend || p.hourChance(spending, before[spending]) >= oddSpend) {
 		return overuse{spent: after[spending]}
 	}
 	return overuse{}
@@ -73,6 +76,9 @@ func amplification(v View) overuse {
 // spends is what an event costs: tokens read and written, or millionths of a dollar
 // where no tokens are told.
 func spends(ev *event.Event) float32 {
+	if ev.Name != event.ModelCall && ev.Name != event.ToolCall {
+		return 0
+	}
 	if ev.InputTokens.OK || ev.OutputTokens.OK {
 		return float32(max(ev.InputTokens.V, 0)) + float32(max(ev.OutputTokens.V, 0))
 	}
@@ -120,6 +126,6 @@ func (d Amplification) Explain(v View) Claim {
 	return Claim{
 		Reason:   fmt.Sprintf("%s spent far more %s in an hour than it does", ev.Agent, unit),
 		Observed: fmt.Sprintf("%s in the hour from %s", amount(spent), hourText(ev.Time)),
-		Baseline: fmt.Sprintf("in %s with any, about %s; chance of as much: %.1g", remembered(p.hourly[spending].n, numericRun, "hours"), amount(usual), p.hourly[spending].tail(spent)),
+		Baseline: fmt.Sprintf("in %s with any, about %s; chance of as much: %.1g", remembered(p.hourly[spending].n, numericRun, "hours"), amount(usual), p.hourChance(spending, x.spent)),
 	}
 }

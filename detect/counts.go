@@ -18,7 +18,7 @@ import (
 //
 // where a is how many calls the rate was learned from, and kappa = mu^2 / (var - mu)
 // the size that the counts themselves show.
-type Counts struct {
+type counts struct {
 	mean     float32 // of the calls beyond the first in a minute
 	variance float32
 	n        uint16 // minutes learned, up to countsRun
@@ -35,7 +35,7 @@ const (
 )
 
 // predictive returns mean and size of the next count beyond the first.
-func (c *Counts) predictive() (mu, r float64) {
+func (c *counts) predictive() (mu, r float64) {
 	n := float64(c.n)
 	mean := (float64(float64(c.mean)*n) + priorCalls*countsPrior) / (n + countsPrior)
 	excess := (float64(math.Max(float64(c.variance)-float64(c.mean), 0)*n) + priorExcess*countsPrior) / (n + countsPrior)
@@ -44,7 +44,7 @@ func (c *Counts) predictive() (mu, r float64) {
 }
 
 // tail is the chance of so many calls in a minute, or of more.
-func (c *Counts) tail(calls int) float64 {
+func (c *counts) tail(calls int) float64 {
 	mu, r := c.predictive()
 	return binomialTail(calls-1, mu, r)
 }
@@ -52,7 +52,7 @@ func (c *Counts) tail(calls int) float64 {
 // below reports whether so many calls in a minute have a chance of less than p.
 // It cannot say so while few minutes are known. The bound spares the exact tail
 // where it leaves no doubt.
-func (c *Counts) below(calls int, p float64) bool {
+func (c *counts) below(calls int, p float64) bool {
 	if c.n < countsLeast {
 		return false
 	}
@@ -65,7 +65,7 @@ func (c *Counts) below(calls int, p float64) bool {
 
 // close takes in the minute that has passed. A count is clipped, so that a burst
 // moves what is normal little; learned says whether it may do so at all.
-func (c *Counts) close(learned bool) {
+func (c *counts) close(learned bool) {
 	if c.now == 0 {
 		return
 	}
@@ -83,7 +83,7 @@ func (c *Counts) close(learned bool) {
 	c.variance += float32((float64(d*(x-float64(c.mean))) - float64(c.variance)) / n)
 }
 
-func (c *Counts) code(to *coder) {
+func (c *counts) code(to *coder) {
 	to.f32(&c.mean)
 	to.f32(&c.variance)
 	to.u16(&c.n)

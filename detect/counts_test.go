@@ -52,7 +52,7 @@ func sumTail(x int, mu, r float64) float64 {
 func TestCountsLearnRateAndSpread(t *testing.T) {
 	for _, tt := range []struct{ mu, kappa float64 }{{1, 1}, {5, 2}, {20, 10}} {
 		rng := rand.New(rand.NewPCG(3, 4))
-		var c Counts
+		var c counts
 		const n = 100_000
 		beyond := 0
 		for range n {
@@ -73,7 +73,7 @@ func TestCountsLearnRateAndSpread(t *testing.T) {
 }
 
 func TestCountsAtTheEdges(t *testing.T) {
-	var c Counts
+	var c counts
 	if p := c.tail(1); p != 1 {
 		t.Errorf("one call in a minute has a tail of %g, want 1", p)
 	}
@@ -101,7 +101,7 @@ func TestCountsAtTheEdges(t *testing.T) {
 }
 
 func BenchmarkCountsTail(b *testing.B) {
-	var c Counts
+	var c counts
 	for _, bench := range []struct {
 		name string
 		f    func()

@@ -33,7 +33,7 @@ func (d Exfiltration) Judge(v View) Test {
 
 const (
 	leastOut = 4096 // bytes that are no volume yet
-	oddOut   = 2e-5 // chance below which an outflow of weight one is odd
+	oddOut   = 1e-4 // chance below which an outflow of weight one is odd
 
 	// What makes an outflow less of a threat divides the chance that it may have.
 	notSensitive = 1.0 / 8 // nothing sensitive was read in the session as far as is known
@@ -72,7 +72,7 @@ func newnessWeight(isNew bool, newness float64) float64 {
 
 func exfiltration(v View) outflow {
 	ev, p := v.Event, &v.Profile.volumes
-	if !leaves(ev) || !ev.Bytes.OK {
+	if !leaves(ev) || !ev.Bytes.OK || p.old(exfiltrations, ev) {
 		return outflow{}
 	}
 	_, after := p.sums(ev)
@@ -82,11 +82,11 @@ func exfiltration(v View) outflow {
 	}
 	s, h := &p.sizeOf(ev.Tool).bytes, &p.hourly[bytesOut]
 	if ev.Bytes.V >= leastOut && !s.near(float32(ev.Bytes.V)) {
-		o.size = s.tail(float64(ev.Bytes.V))
+		o.size = p.sizeChance(s, ev.Bytes.V)
 	}
 	most := float32(ev.Bytes.V) > o.sum/2
 	if o.sum >= leastOut && !h.near(o.sum) && !(most && s.n >= sizesLeast) && !p.surprised(exfiltrations, ev.Time) {
-		o.hour = h.tail(float64(o.sum))
+		o.hour = p.hourChance(bytesOut, o.sum)
 		if most {
 			o.hour = math.Min(1, o.hour/unknownSize)
 		}

@@ -19,14 +19,17 @@ type Profile struct {
 	issuer  Text // of the credential seen last
 	subject Text
 
+	vouched   bool // a person says that the baseline is good
+	again     bool // it was reset
+	drifted   bool // drift was reported and has not gone back
+	announces bool // its builds have come with a change of configuration
+
 	budgeted event.Timestamp // until when wealth is paid in
 	wealth   [maxDetectors]Wealth
 	common   Wealth // what no detector could save
 
 	watching   uint16 // detectors that watch for surprises, a bit each
-	vouched    bool   // a person says that the baseline is good
-	again      bool   // it was reset
-	drifted    bool   // drift was reported and has not gone back
+	losses     uint16 // sequence numbers that never came
 	privileges Histogram
 	anchors    Anchors
 	novelties  [kinds]Novelty
@@ -35,11 +38,8 @@ type Profile struct {
 	sessions   [sessionSlots]Session
 	poisons    [poisonSlots]poisonedRecord
 	volumes    Volumes
+	deployed   uint32 // hour, since 1970, of the last change of configuration
 	nextPoison uint8
-
-	announces bool   // its builds have come with a change of configuration
-	losses    uint16 // sequence numbers that never came
-	deployed  uint32 // hour, since 1970, of the last change of configuration
 }
 
 const maxDetectors = 16

@@ -15,11 +15,12 @@ import (
 // unless something was reported in the hour: an incident is no part of the norm. An
 // event of a minute that has passed comes too late for the sums.
 type Volumes struct {
-	minute  uint32      // since 1970, that is being counted; 0 for none
-	sum     [2]float32  // of its hour
-	calls   Counts      // of the minute
-	hourly  [2]numeric  // sums of an hour with any
-	sizes   [3]toolSize // of what goes out through a tool; the last is shared by all others
+	minute  uint32              // since 1970, that is being counted; 0 for none
+	sum     [2]float32          // of its hour
+	calls   counts              // of the minute
+	hourly  [2]numeric          // sums of an hour with any
+	heavy   [sums + 1]heaviness // of those sums, and of sizes
+	sizes   [3]toolSize         // of what goes out through a tool; the last is shared by all others
 	known   destinations
 	beacons [2]beacon
 	loop    loop
@@ -32,6 +33,7 @@ const (
 	bytesOut = iota
 	spending // tokens, or millionths of a dollar where they are not told
 	sums
+	ofSizes = sums // in heavy
 )
 
 // The detectors of volumes, each with its own count of surprises.
@@ -85,21 +87,50 @@ func (p *Volumes) test(of int, odd bool, prior Prior, days float32) Test {
 // for a tenth, as it does for a [Novelty].
 func (p *Volumes) surprise(of int, reported bool) {
 	bit := uint8(1) << of
-	switch {
-	case p.flags&bit != 0:
+	if p.flags&bit != 0 {
 		return
-	case reported:
-		p.odd[of].add(benignOdds)
-	default:
-		p.odd[of].add(1)
 	}
+	p.odd[of].add(odds(reported))
 	p.flags |= bit
+}
+
+// odds is the chance that something is the agent's own way.
+func odds(reported bool) float64 {
+	if reported {
+		return benignOdds
+	}
+	return 1
+}
+
+// sizesKnown is how many sizes are.
+func (p *Volumes) sizesKnown() uint16 {
+	n := uint16(0)
+	for i := range p.sizes {
+		n += min(p.sizes[i].bytes.n, numericRun)
+	}
+	return n
+}
+
+// sizeChance is the chance that a call carries out so much.
+func (p *Volumes) sizeChance(s *numeric, v int64) float64 {
+	return p.heavy[ofSizes].chance(s.tail(float64(v)), p.sizesKnown())
+}
+
+// hourChance is the chance that an hour has so much.
+func (p *Volumes) hourChance(of int, sum float32) float64 {
+	return p.heavy[of].chance(p.hourly[of].tail(float64(sum)), p.hourly[of].n)
 }
 
 // surprised reports whether a surprise was counted in the hour of a time: it is
 // no news then that the hour is odd.
 func (p *Volumes) surprised(of int, at event.Timestamp) bool {
 	return p.flags&(1<<of) != 0 && minuteOf(at)/minutesPerHour == p.minute/minutesPerHour
+}
+
+// old reports whether an event can say nothing new: a session is told of once, and
+// where there are none an hour is.
+func (p *Volumes) old(of int, ev *event.Event) bool {
+	return ev.Session == "" && p.surprised(of, ev.Time)
 }
 
 // minuteOf is the minute of a time, since 1970; never 0, which stands for none.
@@ -151,7 +182,11 @@ func (p *Volumes) roll(now uint32) {
 	}
 	if now/minutesPerHour != p.minute/minutesPerHour {
 		for i := range p.sum {
-			if learned && p.sum[i] > 0 {
+			if p.sum[i] == 0 {
+				continue
+			}
+			p.heavy[i].learn(p.hourly[i].tail(float64(p.sum[i])), p.hourly[i].n, odds(!learned))
+			if learned {
 				p.hourly[i].learn(float64(p.sum[i]))
 			}
 		}
@@ -194,26 +229,30 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 	}
 	p.loop.learn(ev, reported)
 	if leaves(ev) {
-		p.left(v, suspect || reported, odd[beaconings])
+		p.left(v, suspect, reported, odd[beaconings])
 	}
 }
 
 // left learns of a call by which something left the agent. Contacts are counted
 // always; what is suspect makes no destination known and no size usual.
-func (p *Volumes) left(v View, suspect, beacon bool) {
+func (p *Volumes) left(v View, suspect, reported, beacon bool) {
 	ev := v.Event
-	if !suspect && ev.Bytes.OK {
+	suspect = suspect || reported
+	if ev.Bytes.OK {
 		s := p.sizeOf(ev.Tool)
-		if s != &p.sizes[len(p.sizes)-1] {
-			s.tool = mark(hash(ev.Tool))
+		p.heavy[ofSizes].learn(s.bytes.tail(float64(ev.Bytes.V)), p.sizesKnown(), odds(reported))
+		if !suspect {
+			if s != &p.sizes[len(p.sizes)-1] {
+				s.tool = mark(hash(ev.Tool))
+			}
+			s.bytes.learn(float64(ev.Bytes.V))
 		}
-		s.bytes.learn(float64(ev.Bytes.V))
 	}
 	if ev.Destination == "" {
 		return
 	}
 	to := hash(ev.Destination)
-	p.contact(to, ev.Time, v.Profile.mature(), beacon && suspect)
+	p.contact(to, ev.Time, v.Profile.mature(), beacon && reported)
 	if !suspect {
 		p.known.learn(to)
 	}
@@ -224,6 +263,9 @@ func (p *Volumes) code(c *coder) {
 	for i := range sums {
 		c.f32(&p.sum[i])
 		p.hourly[i].code(c)
+	}
+	for i := range p.heavy {
+		c.u16((*uint16)(&p.heavy[i]))
 	}
 	p.calls.code(c)
 	for i := range p.sizes {

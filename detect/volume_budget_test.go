@@ -1,0 +1,65 @@
+package detect
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// TestVolumesHoldTheirBudget lets benign agents send and spend in ways that the
+// models do not suppose, and counts findings, all of them false.
+func TestVolumesHoldTheirBudget(t *testing.T) {
+	const agents, days, perDay = 100, 40, 24
+	share := map[string]float64{}
+	rules := DefaultRules()
+	for _, d := range rules.Detectors {
+		share[d.About().Name] = d.Share * rules.Budget
+	}
+	f := func(name string, most float64, bits func(*rand.Rand) float64) {
+		t.Helper()
+		rng := rand.New(rand.NewPCG(1, 2))
+		e := New(rules)
+		found := map[string]int{}
+		offset := int64(0)
+		for a := range agents {
+			usual := 10 + 4*rng.Float64()
+			for i := range days * perDay {
+				ev := use(fmt.Sprintf("agent-%d", a), 5*i) // a mail
+				ev.Time = start + event.Timestamp(i)*event.Timestamp(24*time.Hour/perDay) + event.Timestamp(rng.Int64N(int64(50*time.Minute)))
+				ev.Session, ev.Sensitivity = fmt.Sprintf("s%d", i/3), event.Confidential
+				ev.Bytes = event.Some(int64(math.Exp2(math.Min(usual+bits(rng), 45))))
+				ev.Destination = fmt.Sprint("to-", int(8*rng.ExpFloat64()))
+				thought := &event.Event{Time: ev.Time - 1, Name: event.ModelCall, Agent: ev.Agent, ID: fmt.Sprint("m", offset), Session: ev.Session,
+					InputTokens: event.Some(int64(math.Exp2(math.Min(usual+2+bits(rng), 45))))}
+				for _, ev := range []*event.Event{thought, ev} {
+					for _, f := range e.Observe(ev, offset, event.Source{}) {
+						found[f.Detector]++
+					}
+					offset++
+				}
+			}
+		}
+		for _, detector := range []string{"exfiltration", "amplification", "beacon"} {
+			ratio := float64(found[detector]) / (agents * days) / share[detector]
+			t.Logf("%-28s %-14s %3d false in %d agent-days, %.2f of its share", name, detector, found[detector], agents*days, ratio)
+			if ratio > most {
+				t.Errorf("%s: %s makes %.1f times as many false findings as its share, want at most %g", name, detector, ratio, most)
+			}
+		}
+	}
+	f("log-normal", 1.5, func(rng *rand.Rand) float64 { return rng.NormFloat64() })
+	// Where all agents have tails that no model supposes, each is believed after a finding or two.
+	f("log-t with three degrees", 60, func(rng *rand.Rand) float64 { return distuv.StudentsT{Sigma: 0.7, Nu: 3, Src: rng}.Rand() })
+	f("two sizes, one of them rare", 20, func(rng *rand.Rand) float64 {
+		if rng.IntN(30) == 0 {
+			return 9 + 0.5*rng.NormFloat64()
+		}
+		return 0.5 * rng.NormFloat64()
+	})
+}
