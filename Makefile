@@ -56,11 +56,15 @@ KAFKA  ?= embedded
 bench-recovery: ## how long a takeover, a rebalance and catching up take
 	$(GO) test ./cmd/internal/app -run '^$$' -bench 'Restore|CatchUp|Rebalance' -benchtime 3x
 
-chaos: build engine ## kill, freeze and cut off the pipeline under load: make chaos ROUNDS=20 SEED=1 KAFKA=embedded|real
-	@$(GO) run ./cmd/internal/chaos/play -binary bin/stakeout -rounds $(ROUNDS) -seed $(SEED) -kafka $(KAFKA)
+chaos: build engine ## kill, freeze, cut off and fill up the pipeline under load: make chaos ROUNDS=20 SEED=1 KAFKA=embedded|real
+	@$(GO) run ./cmd/internal/chaos/play -binary bin/stakeout -rounds $(ROUNDS) -seed $(SEED) -kafka $(KAFKA) $(ARGS)
 
 flood: ## ten thousand findings at once: all looked at, few incidents, pages within their budget
 	STAKEOUT_FLOOD=10000 $(GO) test ./triage -run TestFlood -v | grep -E 'findings in|^(ok|---|FAIL)'
+
+TIMES ?= 10
+backlog: engine ## a backlog and one of ten times its size, both TIMES what the tests have
+	$(GO) test ./cmd/internal/chaos -run 'TestFlood$$' -v -timeout 30m -flood $(TIMES)
 
 golden: ## rewrite the findings of the stories
 	$(GO) test ./detect -run TestStories -update
@@ -72,4 +76,4 @@ check: ## exactly what CI runs
 clean: ## remove what was built and fetched
 	rm -rf bin store/chdb/node_modules
 
-.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos flood golden check clean
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos backlog flood golden check clean
