@@ -3,6 +3,7 @@ package detect
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Peers is what is normal for agents of one role and tenant: how their calls that
@@ -66,11 +67,28 @@ func (p *Peers) Validate() error {
 		errs = append(errs, fmt.Errorf("format: is %d, this build reads %d; learn the peers anew", p.Format, peersFormat))
 	}
 	for name, g := range p.Groups {
-		if g == nil || !(g.Rate > 0 && g.Rate <= 100) || !(g.Bar >= 0) || !(g.Calls >= 0) || !(g.Sessions >= 0) {
+		if g == nil || !(g.Rate > 0 && g.Rate <= 100) || !(g.Bar >= 0) || !g.counted() {
 			errs = append(errs, fmt.Errorf("groups.%q: has no rate, or a count or bar below 0", name))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// counted reports whether all counts of g are such.
+func (g *Group) counted() bool {
+	ok := g.Sessions >= 0 && g.Calls >= 0 && g.Told >= 0
+	for _, m := range []map[uint64]float64{g.Tools, g.Args, g.Flows, g.Values} {
+		for _, n := range m {
+			ok = ok && n >= 0
+		}
+	}
+	for _, w := range g.Ways {
+		ok = ok && w != nil && slices.Min(w[:]) >= 0
+	}
+	for _, u := range g.Fresh {
+		ok = ok && u != nil && 0 <= u.Special && u.Special <= u.All
+	}
+	return ok
 }
 
 // of returns the group of the agent that v looks at: that of its role, else that

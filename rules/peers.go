@@ -19,6 +19,10 @@ func Peers(name string) (*detect.Peers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read peers: %w", err)
 	}
+	return parsePeers(name, data)
+}
+
+func parsePeers(name string, data []byte) (*detect.Peers, error) {
 	var p detect.Peers
 	if err := json.Unmarshal(data, &p); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
 func TestShippedDetectionIsTheDefault(t *testing.T) {
@@ -105,4 +107,29 @@ func TestPeers(t *testing.T) {
 	f(`{"version":"p","format":2}`, "format: is 2, this build reads 3")
 	f(`{"version":"p","groups":{"clerk":null}}`, `groups."clerk": has no rate`)
 	f(`{"version":"p","groups":{"clerk":{"rate":0}}}`, `groups."clerk": has no rate`)
+	f(`{"version":"p","groups":{"clerk":{"rate":1,"flows":{"1":-1}}}}`, `groups."clerk": has no rate, or a count`)
+}
+
+// FuzzPeers reads what somebody else may have written.
+func FuzzPeers(f *testing.F) {
+	f.Add([]byte(`{"version":"p","format":3,"groups":{"clerk\u0000":{"rate":0.002,"bar":7,"ways":{"0":[1,2]},"fresh":{"1":{"all":2,"special":1}}}}}`))
+	f.Add([]byte(`{"version":"p","format":3,"groups":{"":null}}`))
+	f.Add([]byte(`{"version":"p","format":3,"groups":{"clerk\u0000":{"rate":0.002,"ways":{"0":[-9]}}}}`))
+	f.Add([]byte(`{"version":"p","format":3,"groups":{"clerk\u0000":{"rate":0.002,"fresh":{"1":null},"ways":{"1":null}}}}`))
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := parsePeers("peers.json", data)
+		if err != nil {
+			return
+		}
+		if err := p.Validate(); err != nil {
+			t.Errorf("accepted peers that are not valid: %v", err)
+		}
+		e := detect.New(detect.DefaultRules())
+		e.UsePeers(p)
+		ev := event.Event{Name: event.ToolCall, Agent: "a", Role: "clerk", Tool: "t", Effect: event.Send, ID: "1"}
+		if got := e.Evidence(&ev); math.IsNaN(got) {
+			t.Error("evidence is no number")
+		}
+	})
 }
