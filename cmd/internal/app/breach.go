@@ -29,7 +29,7 @@ func (p *process) watchStopped(ctx context.Context, t *triage.Triage) error {
 }
 
 // sendFinding puts a finding into the topic of findings, with the time at which
-// its event was taken in.
+// its event was taken in and where it came from.
 func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stream.Record) error {
 	value, err := json.Marshal(f)
 	if err != nil {
