@@ -42,6 +42,10 @@ func (t *tally) clean() bool { return t.lost == 0 && t.doubled == 0 && t.actions
 
 // compare holds what there is against the reference.
 func (w *world) compare(ctx context.Context, sent []line, rules detect.Rules) (*tally, error) {
+	return w.compareBy(ctx, sent, rules, w.compareEvents, w.compareFindings, w.compareProfiles, w.compareActions)
+}
+
+func (w *world) compareBy(ctx context.Context, sent []line, rules detect.Rules, checks ...func(context.Context, *reference, *tally) error) (*tally, error) {
 	raw, err := w.topic(ctx, w.app.Topics.Raw[0])
 	if err != nil {
 		return nil, err
@@ -56,7 +60,7 @@ func (w *world) compare(ctx context.Context, sent []line, rules detect.Rules) (*
 			t.lose(1, "line", "%s was acknowledged and is not in the raw topic", l.id)
 		}
 	}
-	for _, check := range []func(context.Context, *reference, *tally) error{w.compareEvents, w.compareFindings, w.compareProfiles, w.compareActions} {
+	for _, check := range checks {
 		if err := check(ctx, ref, t); err != nil {
 			return nil, err
 		}

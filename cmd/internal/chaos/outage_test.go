@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/stakeout-project/stakeout/rules"
 )
 
@@ -82,7 +80,7 @@ func TestOutages(t *testing.T) {
 		{part: "clickhouse", frozen: true, red: map[string][]string{"store": {"clickhouse"}}, goesOn: judged,
 			grows: []gauge{{"store", "stakeout_store_oldest_waiting_seconds", `table="events"`}}},
 		{part: "executor", red: map[string][]string{}, goesOn: judged},
-		{part: "kafka", full: true, stops: judged},
+		{part: "kafka", full: true, stops: judged, red: map[string][]string{"ingest": {"kafka"}, "detect": {"kafka"}, "triage": {"kafka"}, "store": {"kafka"}}},
 		{part: "clickhouse", full: true, red: map[string][]string{"store": {"clickhouse"}}, goesOn: judged,
 			grows: []gauge{{"store", "stakeout_store_oldest_waiting_seconds", `table="events"`}}},
 		{part: "nats", full: true, stuck: "triage", goesOn: judged},
@@ -278,24 +276,16 @@ func (w *world) resident(ctx context.Context, but string) (map[string]float64, e
 	return memory, err
 }
 
-// caughtUp is nil when no group is more than a moment behind, in Kafka's eyes.
-func (w *world) caughtUp(ctx context.Context) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(w.kafkaAddr))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+// groups are those that read what the pipeline writes, with what they read.
+func (w *world) groups() [][2]string {
 	g, t := w.app.Groups, w.app.Topics
-	for _, x := range [][2]string{{g.Ingest, t.Raw[0]}, {g.Detect, t.Events}, {w.app.Triage.Group, t.Findings}, {g.Store + "-" + t.Events, t.Events}} {
-		found, err := ends(ctx, client, x[1])
-		if err != nil {
-			return err
-		}
-		last := make([]int64, partitions)
-		for p, end := range found {
-			last[p] = end
-		}
-		lag, err := behind(ctx, w.kafkaAddr, x[0], x[1], last)
+	return [][2]string{{g.Ingest, t.Raw[0]}, {g.Detect, t.Events}, {w.app.Triage.Group, t.Findings}, {g.Store + "-" + t.Events, t.Events}}
+}
+
+// caughtUp is nil when no group is more than a moment behind.
+func (w *world) caughtUp(ctx context.Context) error {
+	for _, x := range w.groups() {
+		lag, err := w.lagOf(ctx, x[0], x[1])
 		if err == nil && lag > 1500 {
 			err = fmt.Errorf("%s is %d records behind", x[0], lag)
 		}

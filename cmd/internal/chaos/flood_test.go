@@ -1,0 +1,199 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+	"github.com/stakeout-project/stakeout/rules"
+)
+
+// flood is what one agent after the other sends that has never been seen, and
+// one agent that never uses anything twice, besides the fleet's log.
+func flood(fleet []line, strangers, names int) []line {
+	at := time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
+	call := func(agent string, i int, tool, resource string) line {
+		ev := event.Event{ID: fmt.Sprintf("%s-%d", agent, i), Time: event.At(at.Add(time.Duration(i) * time.Second)), Name: event.ToolCall,
+			Agent: agent, Session: agent, Tool: tool, Resource: resource, Privilege: "crm:read", Effect: event.Read}
+		return line{agent: agent, id: ev.ID, text: ev.AppendJSON(nil)}
+	}
+	lines := slices.Clone(fleet)
+	for i := range strangers {
+		lines = append(lines, call(fmt.Sprintf("stranger-%d", i), i, "crm_lookup", "customers"))
+	}
+	for i := range names {
+		lines = append(lines, call("namer", i, fmt.Sprintf("tool-%d", i), fmt.Sprintf("resource-%d", i)))
+	}
+	return lines
+}
+
+var times = flag.Int("flood", 1, "how many times as large the backlogs of TestFlood are")
+
+// TestFlood has the roles find first one backlog and then one of ten times its
+// size, all of it at once: what they hold in memory must not depend on it, the
+// lag they tell of must be the one that Kafka knows, and no event is left out.
+func TestFlood(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Binary, cfg.Dir = binary(t), t.TempDir()
+	scale := *times
+	small, err := history(3, 30, float64(scale))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large, err := history(4, 30, 10*float64(scale))
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, large = flood(small, 200, 1_000*scale), flood(large, 2_000, 10_000*scale)
+	for i := range large { // of others: nobody's log begins twice
+		large[i] = again(t, large[i])
+	}
+	detection, err := rules.Detection("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := build(t.Context(), cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, 30*time.Second, func() error { return w.shows(t.Context(), expectation{}) }) // triage and ingest have made what is missing
+	one, _ := w.backlog(t, small)
+	ten, took := w.backlog(t, large)
+	for _, role := range slices.Sorted(maps.Keys(ten)) {
+		t.Logf("%-9s holds at most %3.0f MB with %d lines, %3.0f MB with %d", role, one[role]/1e6, len(small), ten[role]/1e6, len(large))
+		room := 64e6
+		if role == "store" {
+			room = 450e6 // the smaller one does not fill its four batches a table
+		}
+		if ten[role] > one[role]+room {
+			t.Errorf("%s holds %.0f MB more", role, (ten[role]-one[role])/1e6)
+		}
+	}
+	t.Logf("%d lines at once were %.0f s of what it can do", len(large), took.Seconds())
+	// Every event is stored once and judged once. What agents have in common is not
+	// looked at: it is judged by when the facts come, and a backlog mixes days of them.
+	res, _, err := w.settled(t.Context(), func(ctx context.Context) (*tally, error) {
+		return w.compareBy(ctx, append(small, large...), detection, w.compareEvents, w.compareProfiles)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range append(res.problems, w.fallen()...) {
+		t.Error(p)
+	}
+	skipped, err := w.counts(t.Context(), []gauge{{"", "stakeout_stream_skipped_total", ""}})
+	if err != nil || skipped[0] != 0 {
+		t.Errorf("%v offsets were skipped (%v)", skipped, err)
+	}
+}
+
+// again is the same line of another agent.
+func again(t *testing.T, l line) line {
+	t.Helper()
+	var decoder event.Decoder
+	var ev event.Event
+	if err := decoder.Decode(l.text, &ev); err != nil {
+		t.Fatal(err)
+	}
+	ev.Agent, ev.ID = "again-"+ev.Agent, "again-"+ev.ID
+	return line{agent: ev.Agent, id: ev.ID, text: ev.AppendJSON(nil)}
+}
+
+// backlog has all lines there before any role is, and starts the roles. It
+// returns the most that each of them held until it had caught up.
+func (w *world) backlog(t *testing.T, lines []line) (peak map[string]float64, took time.Duration) {
+	t.Helper()
+	ctx := t.Context()
+	for _, r := range w.roles {
+		if err := r.kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := &loader{addr: w.kafkaAddr, topic: w.app.Topics.Raw[0], lines: lines}
+	if err := load.run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range w.roles {
+		if err := r.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	peak = map[string]float64{}
+	lag := []gauge{{"ingest", "stakeout_stream_lag_records", `topic="` + w.app.Topics.Raw[0] + `"`}}
+	told := 0.0
+	eventually(t, 3*time.Minute, func() error {
+		behind, err := w.lagOf(ctx, w.app.Groups.Ingest, w.app.Topics.Raw[0])
+		if err != nil {
+			return err
+		}
+		says, err := w.counts(ctx, lag)
+		if err != nil {
+			return err // not up yet
+		}
+		if int64(says[0]) > behind {
+			t.Errorf("ingest says it is %v records behind, Kafka knows of %d", says[0], behind)
+		}
+		told = max(told, says[0])
+		now, err := w.resident(ctx, "")
+		for role, bytes := range now {
+			peak[role] = max(peak[role], bytes)
+		}
+		return errors.Join(err, w.allCaughtUp(ctx))
+	})
+	if told == 0 {
+		t.Errorf("of %d lines at once ingest told of no lag", len(lines))
+	}
+	return peak, time.Since(start)
+}
+
+// lagOf is how far a group is behind, in Kafka's eyes.
+func (w *world) lagOf(ctx context.Context, group, topic string) (int64, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.kafkaAddr))
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	found, err := ends(ctx, client, topic)
+	if err != nil {
+		return 0, err
+	}
+	last := make([]int64, partitions)
+	for p, end := range found {
+		last[p] = end
+	}
+	return behind(ctx, w.kafkaAddr, group, topic, last)
+}
+
+// allCaughtUp is nil when nobody is behind at all.
+func (w *world) allCaughtUp(ctx context.Context) error {
+	var late []string
+	for _, x := range w.groups() {
+		n, err := w.lagOf(ctx, x[0], x[1])
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			late = append(late, fmt.Sprintf("%s is %d records behind", x[0], n))
+		}
+	}
+	if len(late) > 0 {
+		return errors.New(strings.Join(late, ", "))
+	}
+	return nil
+}
