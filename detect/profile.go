@@ -123,7 +123,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 		case delegations, signals:
 			extents(h.items).raise(o.item)
 			if kind(k) == signals && o.item>>8 == thinning {
-				h.items[thinning] = 0 // told, and to be told again where it goes on
+				p.settle()
 			}
 		case credentials:
 			p.admitCredential(ev, o.item)

@@ -70,8 +70,8 @@ func impair(v View) occasion {
 		after, fresh, late := v.Profile.numbersAfter(ev, s)
 		if after.lost > s.numbers.lost {
 			level := doublings(int64(after.lost))
-			o.shows(e, gaps, level, e.beyond(gaps, level, 1) && v.Profile.lossTail(s, int(after.lost), ev.Seq.V) < unusualLoss)
-			if v.Profile.thin(int(after.lost)-int(s.numbers.lost)) >= thinned {
+			o.shows(e, gaps, level, e.beyond(gaps, level, 1) && v.Profile.lossTail(int(after.lost), ev.Seq.V) < unusualLoss)
+			if t, _ := v.Profile.thin(int(after.lost) - int(s.numbers.lost)); t.nats() >= toldThinned {
 				o.shows(e, thinning, 1, true)
 			}
 		}
@@ -124,37 +124,53 @@ const unusualLoss = 1e-5
 // one in four hundred is thought before any is known, so losses are negative
 // binomial. Losses that come in bursts, a batch at a time, are held against the
 // largest before besides.
-func (p *Profile) lossTail(s *Session, lost int, number int64) float64 {
-	known := float64(max(int(p.losses)-int(s.numbers.lost), 0)) + 0.5 // in other sessions
+func (p *Profile) lossTail(lost int, number int64) float64 {
+	known := float64(p.losses) + 0.5
 	rate := known / (float64(p.novelties[signals].trials) + 200)
 	return binomialTail(lost, float64(rate*float64(max(number, int64(lost)))), known)
 }
 
-// thin returns the evidence, in units of 1/256 nat, that events are taken out of the
-// agent's sessions here and there, once one more has come and some are lost. It is the
-// logarithm of an e-detector (Shin, Ramdas & Rinaldo 2022): of the likelihood that one
-// number in fifty is lost now, or twenty times as many as are usual, against that of
-// the usual rate p,
+// A thinned is the evidence that events are taken out of the agent's sessions here and
+// there, in units of 1/128 nat, and in its lowest four bits the losses that it was
+// gathered from.
+type thinned uint16
+
+// toldThinned is the evidence from which losses are reported: passed by chance less than once
+// in a million numbers.
+const toldThinned = 14.0
+
+func (t thinned) nats() float64 { return float64(t>>4) / 128 }
+func (t thinned) losses() int   { return int(t & 15) }
+
+// thin returns the evidence once one more number has come and some are lost, and how
+// many losses are part of the usual rate from now on. The evidence is the logarithm of
+// an e-detector (Shin, Ramdas & Rinaldo 2022): of the likelihood that one number in
+// fifty is lost now, or twenty times as many as are usual, against that of the usual
+// rate p,
 //
 //	S = max(0, S - (q - p) + lost ln(q/p))
 //
-// While the rate stays what it was it passes s less than once in exp(s) numbers.
-func (p *Profile) thin(lost int) uint16 {
+// While the rate stays what it was it passes s less than once in exp(s) numbers. What
+// is lost raises the usual rate only when its evidence is gone, or told: else it would
+// excuse itself.
+func (p *Profile) thin(lost int) (after thinned, usual int) {
+	t := thinned(p.habit(signals).items[thinning])
 	if !p.mature() {
-		return 0
+		return 0, lost + t.losses()
 	}
-	usual := (float64(p.losses) + 0.5) / (float64(p.novelties[signals].trials) + 200)
-	now := math.Min(math.Max(20*usual, 1.0/50), 1)
-	nats := float64(p.habit(signals).items[thinning])/256 - (now - usual)
+	rate := (float64(p.losses) + 0.5) / (float64(p.novelties[signals].trials) + 200)
+	now := math.Min(math.Max(20*rate, 1.0/50), 1)
+	nats := t.nats() - (now - rate)
 	if lost != 0 {
-		nats += float64(float64(lost) * math.Log(now/usual))
+		nats += float64(float64(lost) * math.Log(now/rate))
 	}
-	return uint16(math.Max(0, math.Min(float64(nats*256), math.MaxUint16)))
+	if nats <= 0 {
+		return 0, lost + t.losses()
+	}
+	of := t.losses() + lost
+	held := max(0, min(of, 15))
+	return thinned(math.Min(float64(nats*128), 1<<12-1))<<4 | thinned(held), of - held
 }
-
-// thinned is the evidence from which losses are told: passed by chance less than once
-// in a million numbers.
-const thinned = 14 * 256
 
 // tells reports whether a call says where its arguments came from.
 func tells(ev *event.Event) bool { return len(ev.ArgOrigins) > 0 }
@@ -193,8 +209,9 @@ func (p *Profile) count(ev *event.Event) {
 func (p *Profile) trackSignals(ev *event.Event, s *Session) {
 	if ev.Seq.OK {
 		after, _, _ := p.numbersAfter(ev, s)
-		p.habit(signals).items[thinning] = p.thin(int(after.lost) - int(s.numbers.lost))
-		p.losses = uint16(max(0, min(int(p.losses)+int(after.lost)-int(s.numbers.lost), math.MaxUint16)))
+		t, usual := p.thin(int(after.lost) - int(s.numbers.lost))
+		p.habit(signals).items[thinning] = uint16(t)
+		p.lose(usual)
 		s.numbers = after
 	}
 	switch ev.Name {
@@ -227,13 +244,14 @@ func (d Telemetry) Explain(v View) Claim {
 		return Claim{
 			Reason:   fmt.Sprintf("events of %s are missing", ev.Agent),
 			Observed: fmt.Sprintf("%d sequence numbers of this session have not come, by number %d", lost, ev.Seq.V),
-			Baseline: fmt.Sprintf("%s in a session, %d in all: the chance of as many is %.2g; %s", fewer(h.items[gaps], "numbers lost"), p.losses, p.lossTail(s, lost, ev.Seq.V), since),
+			Baseline: fmt.Sprintf("%s in a session, %d in all: the chance of as many is %.2g; %s", fewer(h.items[gaps], "numbers lost"), p.losses, p.lossTail(lost, ev.Seq.V), since),
 		}
 	case thinning:
+		t, _ := p.thin(p.missing(ev, s) - int(s.numbers.lost))
 		return Claim{
 			Reason:   fmt.Sprintf("events of %s are missing here and there", ev.Agent),
-			Observed: fmt.Sprintf("%d sequence numbers of this session have not come, and more of those before: %.1f nats of evidence", p.missing(ev, s), float64(p.thin(p.missing(ev, s)-int(s.numbers.lost)))/256),
-			Baseline: fmt.Sprintf("%d lost in all; %s", p.losses, since),
+			Observed: fmt.Sprintf("%d sequence numbers of this and the last sessions have not come: %.1f nats of evidence", t.losses(), t.nats()),
+			Baseline: fmt.Sprintf("%d lost in all before; %s", p.losses, since),
 		}
 	case backwards:
 		return Claim{
@@ -253,6 +271,17 @@ func (d Telemetry) Explain(v View) Claim {
 		Observed: fmt.Sprintf("%d calls in a row without origins", int(h.items[blind])+1),
 		Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[blindness]-1, "calls without origins"), since),
 	}
+}
+
+// lose makes losses part of the usual rate.
+func (p *Profile) lose(n int) { p.losses = uint16(max(0, min(int(p.losses)+n, math.MaxUint16))) }
+
+// settle makes the losses that were told part of the usual rate: they are told again
+// where they go on.
+func (p *Profile) settle() {
+	t := &p.habit(signals).items[thinning]
+	p.lose(thinned(*t).losses())
+	*t = 0
 }
 
 // missing is how many numbers of a session are lost after an event of it.
