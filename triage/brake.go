@@ -115,6 +115,12 @@ func (t *Triage) hearBrake(ctx context.Context, b *bus, a command.Approval, oper
 	return nil
 }
 
+// braked reports whether r has waited in vain for a person because of a brake,
+// or of a source that was not trusted, and would go by itself otherwise.
+func (r *record) braked(p proposal) bool {
+	return r.Status == command.Expired && r.Action.Mode == command.Approve && p.Action.Mode == command.Auto
+}
+
 // decideBrake pulls or releases a brake because an operator says so. Releasing
 // it says too that what was commanded so far was right: the window is empty then.
 func (t *Triage) decideBrake(ctx context.Context, b *bus, a command.Approval, operator string) (string, error) {

@@ -94,6 +94,26 @@ func TestBrakeReleasesItself(t *testing.T) {
 	w.wantStatuses(command.Suspend, "a3", "held commanded verified")
 }
 
+// TestBrakedActionGoesLater lets one wait in vain, and the agent go on when the brake is off.
+func TestBrakedActionGoesLater(t *testing.T) {
+	w := newWorld(t)
+	w.policy = braking(w, w.nats.SigningKey(local.OperatorRole))
+	tr := w.triage()
+	w.run(tr.Run)
+	w.executors()
+	for i := range 4 {
+		w.must(w.feed(tr, w.findingOf("", fmt.Sprint("a", i))))
+	}
+	w.wantStatuses(command.Suspend, "a3", "waiting")
+	w.ahead.Store(int64(16 * time.Minute))
+	w.wantStatuses(command.Suspend, "a3", "waiting expired")
+	w.operate(w.signer(local.OperatorRole), command.Release, command.Suspend, "")
+	w.wantCount(tr.metrics.brakes, "released", 1)
+	w.must(w.feed(tr, w.finding("a3", 2)))
+	w.wantStatuses(command.Suspend, "a3", "waiting expired commanded verified")
+	w.wantOnce()
+}
+
 func TestTenantBudget(t *testing.T) {
 	w := newWorld(t)
 	w.policy = braking(w)

@@ -85,7 +85,7 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error
 	if err := t.empty(ctx, b, i); err != nil {
 		return err
 	}
-	chain, err := t.assess(ctx, b, f, at.topic) // which has counted it
+	chain, err := t.assess(ctx, b, f, at.topic, i.suppression(f)) // which has counted it
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,11 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		case !i.open():
 			return nil, errMoved
 		}
-		chain, err := t.assess(ctx, b, f, at.topic)
+		suppression, err := t.suppressed(ctx, b, f)
+		if err != nil {
+			return nil, err
+		}
+		chain, err := t.assess(ctx, b, f, at.topic, suppression)
 		if err != nil {
 			return nil, err
 		}
@@ -136,10 +140,6 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		score := chain[0].score(policy.Risk, f.Time)
 		if i.Risk == nil || i.Risk.At(score.Time) < score.Score {
 			i.Risk = &score
-		}
-		suppression, err := t.suppressed(ctx, b, f)
-		if err != nil {
-			return nil, err
 		}
 		i.judged(f, suppression)
 		var proposals []proposal

@@ -24,7 +24,7 @@ func (t *Triage) apply(ctx context.Context, b *bus, p proposal) error {
 		before := r.Status
 		// An action that was only shadowed or held back is asked for again when
 		// another finding of the incident calls for it.
-		if rev == 0 || (before == command.Shadowed || before == command.Held) && p.Action.Mode != command.Shadow {
+		if rev == 0 || (before == command.Shadowed || before == command.Held || r.braked(p)) && p.Action.Mode != command.Shadow {
 			if err := t.admit(ctx, b, &r, p); err != nil {
 				return err
 			}

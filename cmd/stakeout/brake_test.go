@@ -35,6 +35,9 @@ func brakes(t *testing.T, c *containment) {
 	}
 	must(t, "brake", "release", "--config", c.up.file, "--kind", "revoke_token", "--why", "rolled back")
 	want(0)
+	if out := must(t, "canary", "--once", "--config", c.up.file); !strings.Contains(out, "came through") {
+		t.Errorf("a canary: %s", out)
+	}
 	if r := stakeout(t, "brake", "pull", "--config", c.up.file, "--kind", "page", "--why", "quiet"); r.code == 0 || !strings.Contains(r.err, "takes nothing away") {
 		t.Errorf("a brake on pages: %d, %s", r.code, r.err)
 	}

@@ -38,3 +38,20 @@ func TestIsCanary(t *testing.T) {
 		t.Errorf("the id %q does not fit a subject", agent)
 	}
 }
+
+func FuzzIsCanary(f *testing.F) {
+	op := newSigner(f)
+	k := Keyring{Operators: []string{op.Public(), "nonsense"}}
+	now := time.Unix(1_790_000_000, 0)
+	agent, err := NewCanary(op, now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(agent)
+	f.Add("stakeout-canary--1-")
+	f.Fuzz(func(t *testing.T, name string) {
+		if _, ok := IsCanary(k, name, now); ok && name != agent {
+			t.Errorf("%q counts as a canary, but nobody has signed it", name)
+		}
+	})
+}
