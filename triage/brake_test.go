@@ -105,6 +105,7 @@ func TestBrakedActionGoesLater(t *testing.T) {
 		w.must(w.feed(tr, w.findingOf("", fmt.Sprint("a", i))))
 	}
 	w.wantStatuses(command.Suspend, "a3", "waiting")
+	w.wantStatuses(command.Page, "a3", "commanded verified")
 	w.ahead.Store(int64(16 * time.Minute))
 	w.wantStatuses(command.Suspend, "a3", "waiting expired")
 	w.operate(w.signer(local.OperatorRole), command.Release, command.Suspend, "")
