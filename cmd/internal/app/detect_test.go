@@ -64,10 +64,10 @@ func testDetection(t testing.TB, change ...func(*detection)) *detection {
 	return d
 }
 
-// use is the i-th event of an agent that reads most of the time. Every 50th
+// use is the i-th event, one in two hours, of an agent that reads most of the time. Every 50th
 // from the 300th on exports, which it never did.
 func use(agent string, i int) *event.Event {
-	ev := &event.Event{Time: event.At(time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC).Add(time.Duration(i) * 10 * time.Minute)),
+	ev := &event.Event{Time: event.At(time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC).Add(time.Duration(i) * 2 * time.Hour)),
 		Name: event.ToolCall, Agent: agent, Role: "support", ID: fmt.Sprintf("%s-%d", agent, i), Session: fmt.Sprintf("s%d", i/10),
 		Tool: "crm_lookup", Privilege: "crm:read", Effect: event.Read, User: "ann", PrincipalScopes: []string{"crm:*"}}
 	if i >= 300 && i%50 == 0 {
@@ -283,6 +283,7 @@ func TestPoison(t *testing.T) {
 	if n := len(rejected()); n != 2 {
 		t.Errorf("%d rejects after a restart, want 2", n)
 	}
+	found = d.found(t)
 	// One that lost its place reads it again, and again gets past it.
 	reach("second", 822)
 	for _, r := range rejected()[2:] {
