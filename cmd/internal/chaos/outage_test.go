@@ -81,8 +81,6 @@ func TestOutages(t *testing.T) {
 			grows: []gauge{{"store", "stakeout_store_oldest_waiting_seconds", `table="events"`}}},
 		{part: "executor", red: map[string][]string{}, goesOn: judged},
 		{part: "kafka", full: true, stops: judged, red: map[string][]string{"ingest": {"kafka"}, "detect": {"kafka"}, "triage": {"kafka"}, "store": {"kafka"}}},
-		{part: "clickhouse", full: true, red: map[string][]string{"store": {"clickhouse"}}, goesOn: judged,
-			grows: []gauge{{"store", "stakeout_store_oldest_waiting_seconds", `table="events"`}}},
 		{part: "nats", full: true, stuck: "triage", goesOn: judged},
 	}
 	load := &loader{addr: w.kafkaAddr, topic: w.app.Topics.Raw[0], lines: lines}
