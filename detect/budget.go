@@ -24,6 +24,8 @@ const (
 	wealthDays = 3       // of budget that may be saved up
 	restored   = 1.5     // and that are enough to watch on
 	stake      = 1.0 / 4 // of the wealth that one test with a continuous p-value risks
+
+	settling = time.Minute // how much time is paid for at once, at least
 )
 
 // A Test is one detector's question to one event, of one of two kinds.

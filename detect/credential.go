@@ -29,7 +29,7 @@ func (d CredentialMisuse) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(credentials, escalate(v), d.Prior)
+	return v.ask(credentials, d.Prior)
 }
 
 // What is remembered of an agent's credentials: in its first slot how long after

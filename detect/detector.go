@@ -1,6 +1,10 @@
 package detect
 
-import "github.com/stakeout-project/stakeout/ingest/event"
+import (
+	"time"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
 
 // A Detector judges one event against what is normal for its agent.
 //
@@ -36,10 +40,19 @@ type View struct {
 
 	Surprise float64 // of the event to the peers, in nats
 	Evidence float64 // of the session against the peers, this event included, in nats
+
+	passed    time.Duration    // since time was paid for last; 0: it is not due yet
+	occasions *[kinds]occasion // what the event is to each kind of novelty
 }
 
-// ask asks whether an occasion surprises, of an agent that is known.
-func (v View) ask(k kind, o occasion, prior Prior) Test {
+// ask asks whether what the event in view is to a kind of novelty surprises, of an
+// agent that is known. Where it does not and no time is to be paid for, there is
+// nothing to ask.
+func (v View) ask(k kind, prior Prior) Test {
+	o := v.occasions[k]
+	if !o.odd && v.passed == 0 {
+		return Test{}
+	}
 	p := v.Profile
 	return p.novelties[k].test(o, prior, p.days, float32(p.last.Sub(p.first).Hours()/24))
 }

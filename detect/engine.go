@@ -26,10 +26,11 @@ type Engine struct {
 	agents    map[string]*agent
 	changed   []*agent // since Changed last ran to its end, in order of change
 	stats     Stats
-	peers     *Peers  // nil: every agent is held against its own past alone
-	none      Session // of an event without one
-	facts     []Fact  // of the event observed last
-	census    *Census // nil: none is taken
+	peers     *Peers          // nil: every agent is held against its own past alone
+	none      Session         // of an event without one
+	occasions [kinds]occasion // of the event in view
+	facts     []Fact          // of the event observed last
+	census    *Census         // nil: none is taken
 
 	limit int      // of agents
 	order []aged   // what is left of the agents as they were last put in order
@@ -93,7 +94,7 @@ func (e *Engine) Evidence(ev *event.Event) float64 {
 }
 
 func (e *Engine) view(ev *event.Event, p *Profile) View {
-	v := View{Event: ev, Profile: p, Session: p.find(ev.Session)}
+	v := View{Event: ev, Profile: p, Session: p.find(ev.Session), occasions: &e.occasions}
 	if v.Session == nil {
 		e.none = Session{}
 		v.Session = &e.none
@@ -159,15 +160,22 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 }
 
 func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
-	v := e.view(ev, p)
 	passed := elapsed(p.budgeted, ev.Time)
-	if p.budgeted == 0 {
+	switch {
+	case p.budgeted == 0:
 		passed = 0
 		for _, d := range e.detectors {
 			p.wealth[d.about.Slot] = firstWealth(d.share)
 		}
+		p.budgeted = ev.Time
+	case passed < settling:
+		passed = 0
+	default:
+		p.budgeted = ev.Time
 	}
-	p.budgeted = max(p.budgeted, ev.Time)
+	v := e.view(ev, p)
+	v.passed = passed
+	e.occasions = occasions(v)
 
 	var found []Finding
 	var fired uint16
@@ -195,7 +203,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 		e.census.observe(v, ev.Session != "" && v.Session.id == 0, fired|v.Session.fired == 0, passed)
 	}
 	p.age(passed)
-	p.learn(v, suspect, len(found) > 0)
+	p.learn(v, suspect, fired|v.Session.fired != 0)
 	p.observe(ev)
 	if s := p.find(ev.Session); s != nil {
 		s.fired |= fired

@@ -26,7 +26,7 @@ func (d Entitlement) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(breaches, breach(v), d.Prior)
+	return v.ask(breaches, d.Prior)
 }
 
 func breach(v View) occasion {

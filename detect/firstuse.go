@@ -25,7 +25,7 @@ func (d FirstUse) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(privilegesUsed, firstUse(v), d.Prior)
+	return v.ask(privilegesUsed, d.Prior)
 }
 
 func firstUse(v View) occasion {

@@ -27,7 +27,7 @@ func (d Inheritance) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(delegations, inherit(v), d.Prior)
+	return v.ask(delegations, d.Prior)
 }
 
 // The extent of a delegation is in eighths of the delegator's scopes.

@@ -25,7 +25,7 @@ func (d Memory) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(recalls, recall(v), d.Prior)
+	return v.ask(recalls, d.Prior)
 }
 
 func recall(v View) occasion {

@@ -110,12 +110,12 @@ func (p *Profile) age(passed time.Duration) {
 	}
 }
 
-// learn lets the baseline take in an event that was judged. The distribution of
+// learn lets the baseline take in an event that was judged, reported in its session or not. The distribution of
 // privileges takes no suspect event, and none while it has drifted: an incident
 // never becomes the norm by lasting.
 func (p *Profile) learn(v View, suspect, reported bool) {
 	ev, mature := v.Event, p.mature()
-	for k, o := range occasions(v) {
+	for k, o := range v.occasions {
 		if !p.novelties[k].admit(o, ev.Time, mature, reported) {
 			continue
 		}
@@ -142,7 +142,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 	}
 }
 
-// occasions are what the event in view is to each kind of novelty.
+// occasions returns what the event in view is to each kind of novelty.
 func occasions(v View) [kinds]occasion {
 	return [kinds]occasion{privilegesUsed: firstUse(v), breaches: breach(v), flows: flow(v), recalls: recall(v),
 		delegations: inherit(v), credentials: escalate(v), parts: part(v), signals: impair(v)}

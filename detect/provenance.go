@@ -31,7 +31,7 @@ func (d Provenance) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(flows, flow(v), d.Prior)
+	return v.ask(flows, d.Prior)
 }
 
 func flow(v View) occasion {

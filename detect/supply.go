@@ -32,7 +32,7 @@ func (d SupplyChain) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(parts, part(v), d.Prior)
+	return v.ask(parts, d.Prior)
 }
 
 // The kinds of part, in the lowest two bits of what is remembered of one.

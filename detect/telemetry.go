@@ -31,7 +31,7 @@ func (d Telemetry) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.ask(signals, impair(v), d.Prior)
+	return v.ask(signals, d.Prior)
 }
 
 // What is remembered of an agent's telemetry: how far each fault went by habit, as
