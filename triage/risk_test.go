@@ -1,9 +1,11 @@
 package triage
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,8 +174,10 @@ func TestRiskLevelIsSignalled(t *testing.T) {
 		w.must(w.feed(tr, f, f))
 	}
 	levels := func() string {
+		told := w.history().outcomes
+		slices.SortStableFunc(told, func(a, b command.Outcome) int { return cmp.Compare(a.Action.Decided, b.Action.Decided) }) // executors have several hands
 		var all []string
-		for _, o := range w.history().outcomes {
+		for _, o := range told {
 			if o.Action.Kind == command.RiskChange && o.Status == command.Verified {
 				all = append(all, fmt.Sprintf("%s>%s", o.Action.Risk.Previous, o.Action.Risk.Level))
 			}
