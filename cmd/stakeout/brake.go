@@ -81,7 +81,7 @@ func newBrakeTurn(g *global, d command.Decision) *cobra.Command {
 		Long: short + `. The decision is signed with your key (operator.signing_key), which must be
 among triage.trust.operators; to release a brake it must be among brake.approvers of the
 response policy where that names some. It stands in the audit log.`,
-		Example: example("stakeout brake "+string(d)+" --kind revoke_token --tenant acme --why 'a bad deployment'"),
+		Example: example("stakeout brake " + string(d) + " --kind revoke_token --tenant acme --why 'a bad deployment'"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, log, err := g.load(cmd)

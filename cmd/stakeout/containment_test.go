@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	parts "github.com/stakeout-project/stakeout/deploy/local"
+	"github.com/stakeout-project/stakeout/rules"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -76,13 +78,24 @@ func (c *containment) settings(t *testing.T, policy string) settings {
 	policy, err := filepath.Abs(policy)
 	check(t, err)
 	return settings{
-		"rules":  settings{"response": policy},
+		"rules":  settings{"response": policy, "detection": watchful(t)},
 		"triage": settings{"breach_slack": "1ms"},
 		"oauth": settings{"vault": c.vault, "server": settings{
 			"revoke_url": c.provider.URL() + "/revoke", "introspect_url": c.provider.URL() + "/introspect",
 			"client_id": c.provider.ClientID(), "secret_file": c.secret, "settle": "500ms",
 		}},
 	}
+}
+
+// watchful is the shipped detection rules with a budget of which every agent is
+// watched all the time.
+func watchful(t *testing.T) (file string) {
+	t.Helper()
+	shipped, err := rules.Shipped.ReadFile("detection.yaml")
+	check(t, err)
+	file = filepath.Join(t.TempDir(), "detection.yaml")
+	check(t, os.WriteFile(file, bytes.Replace(shipped, []byte("budget: 0.01"), []byte("budget: 0.5"), 1), 0o600))
+	return file
 }
 
 // approving is a policy under which a person decides.

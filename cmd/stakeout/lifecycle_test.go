@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/detect/entity"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/rules"
 )
@@ -209,13 +210,18 @@ func backtest(t testing.TB, file string) (ids []string) {
 	t.Helper()
 	r, err := rules.Detection("")
 	check(t, err)
-	e := detect.New(r)
+	e, joint := detect.New(r), entity.New(r, 1)
 	var d event.Decoder
 	var ev event.Event
 	for i, line := range lines(t, file) {
 		check(t, d.Decode([]byte(line), &ev))
 		for _, f := range e.Observe(&ev, int64(i), event.Source{}) {
 			ids = append(ids, f.ID)
+		}
+		for _, told := range e.Facts() {
+			for _, f := range joint.Observe(&told) {
+				ids = append(ids, f.ID)
+			}
 		}
 	}
 	slices.Sort(ids)

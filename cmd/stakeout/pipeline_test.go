@@ -291,7 +291,7 @@ func testAgents(t *testing.T, p *pipeline, f fleet) {
 		return nil
 	})
 	keys := slices.Sorted(maps.Keys(answer[map[string]any](t, "agents", "--config", p.file, "--limit", "1")[0]))
-	if diff := cmp.Diff([]string{"agent", "events", "findings", "first", "last", "latest", "privileges", "role", "state", "tenant", "worst"}, keys); diff != "" {
+	if diff := cmp.Diff([]string{"agent", "events", "findings", "first", "last", "latest", "privileges", "risk", "role", "state", "tenant", "worst"}, keys); diff != "" {
 		t.Errorf("keys of an agent (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(f.agents, told); diff != "" {

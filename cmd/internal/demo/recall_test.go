@@ -50,7 +50,7 @@ func TestRecall(t *testing.T) {
 	t.Run("every day", func(t *testing.T) {
 		r := recall{}
 		const weeks = 4
-		for seed := range uint64(5) {
+		for seed := range uint64(10) {
 			fleet, err := simulate.New(simulate.Config{Agents: 120, Tenants: 2, Days: 7 * weeks, Rate: 120, Seed: seed + 1,
 				Start: now.Add(-weeks * 7 * 24 * time.Hour), Threats: []string{"all"}, Injections: 6})
 			if err != nil {
@@ -63,7 +63,7 @@ func TestRecall(t *testing.T) {
 	t.Run("evasive", func(t *testing.T) {
 		r := recall{}
 		const weeks = 6
-		for seed := range uint64(3) {
+		for seed := range uint64(10) {
 			fleet, err := simulate.New(simulate.Config{Agents: 120, Tenants: 2, Days: 7 * weeks, Rate: 120, Seed: seed + 1,
 				Start: now.Add(-weeks * 7 * 24 * time.Hour), AttackFrom: 14 * 24 * time.Hour, Threats: []string{"all"}, Injections: 6, Evasive: true})
 			if err != nil {
