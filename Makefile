@@ -70,6 +70,9 @@ golden: ## rewrite the findings of the stories
 	$(GO) test ./detect -run TestStories -update
 	$(GO) test ./cmd/internal/chaos -run TestDeterminism -update
 
+manifests: ## copy the shipped rules to where kustomize finds them
+	cp rules/detection.yaml rules/response.yaml deploy/kubernetes/rules/
+
 check: ## exactly what CI runs
 	.ci/run
 

@@ -8,7 +8,7 @@ import (
 
 // TestDocumentedPolicies reads every policy that the reference shows.
 func TestDocumentedPolicies(t *testing.T) {
-	text, err := os.ReadFile("../docs/response.md")
+	text, err := os.ReadFile("../RESPONSE.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -230,7 +230,7 @@ func TestSchemaAndLoaderAgree(t *testing.T) {
 		"budgets: {suspend: {max: 2, per: 1h30m, per_tenant: 1}}\nbrake: {for: 1h, approvers: [" + aKey + "]}\npolicies: [{name: a, climb: {repeats: 2, within: 24h}, ladder: [{kind: watch, mode: auto}, {kind: suspend, mode: approve, approvers: [" + aKey + "], at_risk: 70}]}]",
 		"auto_requires: trusted_telemetry\ntrusted_telemetry: [{topics: [raw.acme], agents: ['a*']}]\nrisk: {medium: 30, criticality: [{roles: [payer], factor: 2}]}\npolicies: [{name: a, ladder: [{kind: page, mode: auto}]}]",
 	}
-	for i, part := range strings.Split(read("../docs/response.md"), "```yaml\n") {
+	for i, part := range strings.Split(read("../RESPONSE.md"), "```yaml\n") {
 		if example, _, _ := strings.Cut(part, "```"); i > 0 {
 			good = append(good, example)
 		}

@@ -266,12 +266,20 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestRules holds the copies that kustomize needs beside it to the shipped rules.
 func TestRules(t *testing.T) {
-	if _, err := rules.Detection("rules/detection.yaml"); err != nil {
-		t.Error(err)
-	}
-	if _, err := rules.Response("rules/response.yaml"); err != nil {
-		t.Error(err)
+	for _, name := range []string{"detection.yaml", "response.yaml"} {
+		copied, err := os.ReadFile(filepath.Join("rules", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shipped, err := rules.Shipped.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(copied, shipped) {
+			t.Errorf("rules/%s is another than what is shipped: make manifests", name)
+		}
 	}
 }
 
