@@ -79,4 +79,4 @@ check: ## exactly what CI runs
 clean: ## remove what was built and fetched
 	rm -rf bin store/chdb/node_modules
 
-.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos backlog flood golden check clean
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos backlog flood golden manifests check clean
