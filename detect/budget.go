@@ -28,7 +28,7 @@ const (
 	settling = time.Minute // how much time is paid for at once, at least
 )
 
-// A Test is one detector's question to one event, of one of two kinds.
+// A Test is one detector's question to one event, of one of two kinds, or none.
 //
 // A surprise comes at a known rate while the agent behaves as it always did. The
 // detector is on watch whether this event could surprise or not, so it pays rent
@@ -41,14 +41,24 @@ const (
 //
 // A p-value, uniform or larger while the agent behaves as it always did, risks
 // the level that it is compared with.
+//
+// What breaks a declared rule is certain besides: a finding at any wealth, that
+// risks nothing, because chance has no part in it. The question is paid for as if
+// the rule were not.
 type Test struct {
 	Rate float64 // of surprises per day; 0 if this is no question about a surprise
 	Odd  bool    // this event is one
 	P    float64 // p-value; 0 if this is no question with one
+
+	Certain bool // the event breaks a rule: no question, whatever the others are
 }
 
-// pValue is the chance of something as odd: for a surprise, of one in a day.
+// pValue is the chance of something as odd: for a surprise, of one in a day. What is
+// certain has none: it is 0, as the level is.
 func (t Test) pValue() float64 {
+	if t.Certain {
+		return 0
+	}
 	if t.Rate > 0 {
 		return -math.Expm1(-t.Rate)
 	}
@@ -56,7 +66,7 @@ func (t Test) pValue() float64 {
 }
 
 // suspect reports whether the event is too odd to be learned, found or not.
-func (t Test) suspect() bool { return t.Odd || t.P > 0 && t.P <= suspicious }
+func (t Test) suspect() bool { return t.Certain || t.Odd || t.P > 0 && t.P <= suspicious }
 
 // suspicious is the p-value from which an event is not learned.
 const suspicious = 1e-4
@@ -109,6 +119,9 @@ func (p purse) decide(t Test, passed time.Duration, watching bool) (level float6
 		found = t.P <= level
 	default:
 		level, on = float64(*p.own), watching
+	}
+	if t.Certain {
+		return 0, true, on
 	}
 	return level, found, on
 }

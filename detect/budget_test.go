@@ -74,3 +74,23 @@ func TestWhatOneCannotSaveIsThereForAll(t *testing.T) {
 		t.Errorf("on watch for %d of 720 hours alone and %d beside a quiet one, want about 400 and 700", alone, together)
 	}
 }
+
+// TestWhatIsCertainIsNoTest has a rule broken where there is no wealth, and where
+// there is: it is a finding that changes nothing of what is paid for the question.
+func TestWhatIsCertainIsNoTest(t *testing.T) {
+	const share = 0.005
+	for _, q := range []Test{{}, {Rate: share}, {Rate: share, Odd: true}, {P: 0.5}, {Rate: 1000}} {
+		for _, have := range []Wealth{0, share} {
+			for _, passed := range []time.Duration{0, time.Hour} {
+				own, common, plainOwn, plainCommon := have, have, have, have
+				_, _, want := purse{&plainOwn, &plainCommon, share, 2 * share}.decide(q, passed, true)
+				q.Certain = true
+				level, found, on := purse{&own, &common, share, 2 * share}.decide(q, passed, true)
+				if level != 0 || !found || on != want || own != plainOwn || common != plainCommon || q.pValue() != 0 || !q.suspect() {
+					t.Errorf("%+v with %v: level %v, found %t, watching %t, %v and %v left; want 0, true, %t, %v and %v", q, have, level, found, on, own, common, want, plainOwn, plainCommon)
+				}
+				q.Certain = false
+			}
+		}
+	}
+}

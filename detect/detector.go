@@ -41,6 +41,7 @@ type View struct {
 	Surprise float64 // of the event to the peers, in nats
 	Evidence float64 // of the session against the peers, this event included, in nats
 
+	bill      *bill            // of materials; nil where the rules have none
 	passed    time.Duration    // since time was paid for last; 0: it is not due yet
 	occasions *[kinds]occasion // what the event is to each kind of novelty
 }
@@ -62,6 +63,7 @@ type Claim struct {
 	Reason   string
 	Observed string
 	Baseline string
+	Normal   string   // what would make it normal, where that is not what makes all of the detector's findings normal
 	Evidence []string // ids of earlier events, oldest first
 	Entities []Entity // that the claim is about besides the credential
 }

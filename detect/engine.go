@@ -22,6 +22,7 @@ import (
 // concurrent use.
 type Engine struct {
 	rules     Rules
+	bill      *bill // of materials; nil: the rules have none
 	detectors []watching
 	agents    map[string]*agent
 	changed   []*agent // since Changed last ran to its end, in order of change
@@ -65,7 +66,7 @@ type Stats struct {
 
 // New returns an engine without profiles.
 func New(r Rules) *Engine {
-	e := &Engine{rules: r, agents: map[string]*agent{}}
+	e := &Engine{rules: r, bill: r.BOM.index(), agents: map[string]*agent{}}
 	for _, d := range r.Detectors {
 		e.detectors = append(e.detectors, watching{d.Detector, d.About(), r.Budget * d.Share})
 	}
@@ -94,7 +95,7 @@ func (e *Engine) Evidence(ev *event.Event) float64 {
 }
 
 func (e *Engine) view(ev *event.Event, p *Profile) View {
-	v := View{Event: ev, Profile: p, Session: p.find(ev.Session), occasions: &e.occasions}
+	v := View{Event: ev, Profile: p, Session: p.find(ev.Session), bill: e.bill, occasions: &e.occasions}
 	if v.Session == nil {
 		e.none = Session{}
 		v.Session = &e.none
@@ -186,7 +187,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 		level, ok, watching := purse{&p.wealth[slot], &p.common, d.share, e.rules.Budget}.decide(t, passed, p.watching>>slot&1 != 0)
 		p.watching = p.watching&^(1<<slot) | bit(watching)<<slot
 		suspect = suspect || t.suspect()
-		if !ok || v.Session.fired&(1<<i) != 0 {
+		if !ok || v.Session.fired&(1<<i) != 0 && !t.Certain {
 			continue
 		}
 		suspect = true
@@ -227,7 +228,7 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 		ID: hex.EncodeToString(sum[:16]), Detector: a.Name, Threat: a.Threat, Severity: a.Severity, Time: ev.Time,
 		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User), Parent: strings.Clone(ev.Parent),
 		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
-		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level, Normal: a.Normal,
+		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level, Normal: cmp.Or(c.Normal, a.Normal),
 		Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.version(),
 	}
 	for _, entity := range c.Entities {

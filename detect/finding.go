@@ -24,7 +24,7 @@ type Finding struct {
 	Baseline string   `json:"baseline"`          // against what is normal for this agent
 	Nearest  []string `json:"nearest,omitempty"` // the privileges most like the one exercised that are normal for this agent, three at most
 	Normal   string   `json:"normal,omitempty"`  // what would make it normal
-	PValue   float64  `json:"p_value"`           // probability of something at least this odd from the agent as it is known
+	PValue   float64  `json:"p_value"`           // probability of something at least this odd from the agent as it is known; 0, with a level of 0, where a rule was broken and chance has no part in it
 	Level    float64  `json:"level"`             // the p-value below which the budget let this become a finding
 	Event    string   `json:"event"`             // id of the event judged
 	Evidence []string `json:"evidence"`          // ids of the events the claim rests on, oldest first, the one judged last

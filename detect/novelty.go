@@ -42,7 +42,7 @@ func (k kind) items(p *Profile) []uint16 {
 type Novelty struct {
 	trials    uint32  // occasions to surprise
 	surprises float32 // since the agent is mature
-	learned   uint32  // hour, since 1970, in which an item was last learned without having been reported
+	learned   uint32  // hour, since 1970, in which an item was last learned without having been reported; of parts, or in which one more than enough unlisted ones was
 }
 
 // A habit is a Novelty with the things done: the one done last in front.

@@ -115,6 +115,7 @@ func (p *Profile) age(passed time.Duration) {
 // never becomes the norm by lasting.
 func (p *Profile) learn(v View, suspect, reported bool) {
 	ev, mature := v.Event, p.mature()
+	p.report(v)
 	for k, o := range v.occasions {
 		if !p.novelties[k].admit(o, ev.Time, mature, reported) {
 			continue

@@ -13,6 +13,7 @@ type Rules struct {
 	Budget    float64 // tolerable false findings per agent-day, over all detectors
 	Detectors []Enabled
 	Joint     []Joint // detectors that judge what several agents share: package entity
+	BOM       *BOM    // the bill of materials that supply_chain holds agents against; nil for none
 }
 
 // Enabled is a detector with its part of the budget.
@@ -116,6 +117,12 @@ func (r Rules) Validate() error {
 		if d.HasPrior() && !d.Prior.proper() {
 			bad("detectors.%s.prior: is %v surprises in %v days, want more than 0 of both", d.Name, d.Prior.A, d.Prior.B)
 		}
+	}
+	if r.BOM != nil {
+		if !seen[SupplyChain{}.About().Name] {
+			bad("bom: is there, but not the detector %s, which reads it", SupplyChain{}.About().Name)
+		}
+		errs = append(errs, r.BOM.problems()...)
 	}
 	if sum > 1+1e-9 {
 		bad("detectors: shares sum to %.3g, want at most 1", sum)

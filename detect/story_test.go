@@ -13,6 +13,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/tools/txtar"
 
 	"github.com/stakeout-project/stakeout/detect"
@@ -26,7 +27,8 @@ var update = flag.Bool("update", false, "rewrite the findings of the stories")
 //	repeat 300 every 1h {...}
 //
 // stands for as many events, the first at the time given, %d in it for the
-// number. The events of all lines are put in order of time.
+// number. The events of all lines are put in order of time. The section rules, where a
+// story has one, is the bill of materials beside the rules that are the default.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -39,12 +41,16 @@ func TestStories(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got bytes.Buffer
-			for _, f := range replay(t, section(t, story, "events")) {
+			for _, f := range replay(t, storyRules(t, story), section(t, story, "events")) {
 				fmt.Fprintf(&got, "%s %s %s p=%.2g\n  %s\n  observed: %s\n  baseline: %s\n  evidence: %s\n",
 					f.Detector, f.Event, f.Threat, f.PValue, f.Reason, f.Observed, f.Baseline, strings.Join(f.Evidence, " "))
 			}
 			if *update {
-				story.Files[1].Data = got.Bytes()
+				for i := range story.Files {
+					if story.Files[i].Name == "findings" {
+						story.Files[i].Data = got.Bytes()
+					}
+				}
 				if err := os.WriteFile(file, txtar.Format(story), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -67,9 +73,33 @@ func section(t *testing.T, a *txtar.Archive, name string) []byte {
 	return nil
 }
 
-func replay(t *testing.T, script []byte) []detect.Finding {
+// storyRules are the rules that a story is replayed under.
+func storyRules(t *testing.T, a *txtar.Archive) detect.Rules {
 	t.Helper()
-	engine := detect.New(detect.DefaultRules())
+	rules := detect.DefaultRules()
+	for _, f := range a.Files {
+		if f.Name != "rules" {
+			continue
+		}
+		var own struct {
+			BOM *detect.BOM `yaml:"bom"`
+		}
+		d := yaml.NewDecoder(bytes.NewReader(f.Data))
+		d.KnownFields(true)
+		if err := d.Decode(&own); err != nil {
+			t.Fatal(err)
+		}
+		rules.BOM = own.BOM
+	}
+	if err := rules.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return rules
+}
+
+func replay(t *testing.T, r detect.Rules, script []byte) []detect.Finding {
+	t.Helper()
+	engine := detect.New(r)
 	var found []detect.Finding
 	for i, ev := range events(t, script) {
 		found = append(found, engine.Observe(ev, int64(i), event.Source{})...)

@@ -9,7 +9,8 @@ import (
 )
 
 // SupplyChain finds an agent that runs a model, a build or a server which it never
-// ran and which no deployment brought.
+// ran and which no deployment brought, and, where the rules have a bill of
+// materials, what that does not name: then no past and no deployment is asked.
 type SupplyChain struct{ Prior Prior }
 
 // About implements [Detector].
@@ -28,16 +29,21 @@ func (d SupplyChain) prior() Prior { return d.Prior }
 // model only where the agent keeps to a few, and a server only where it is plugged in:
 // where the definition of a tool comes from it in the middle of a session. That an
 // agent first calls what it could long have called is everyday life.
-func (d SupplyChain) Judge(v View) Test {
-	if !v.Profile.mature() {
-		return Test{}
+//
+// A part of a kind that the bill of materials rules is asked of the bill alone: one
+// that it does not name is certain, of every agent, and reported once.
+func (d SupplyChain) Judge(v View) (t Test) {
+	if v.Profile.mature() {
+		t = v.ask(parts, d.Prior)
 	}
-	return v.ask(parts, d.Prior)
+	_, t.Certain = v.unreported()
+	return t
 }
 
 // The kinds of part, in the lowest two bits of what is remembered of one.
 const (
-	model = iota + 1
+	outside = iota // of the bill of materials, and reported; see unlistedMark
+	model
 	server
 	build
 )
@@ -54,7 +60,7 @@ func part(v View) occasion {
 	var o occasion
 	fresh, h := false, v.Profile.habit(parts)
 	for kind, name := range partsOf(v.Event) {
-		if name == "" {
+		if name == "" || v.bill.rules(kind) {
 			continue
 		}
 		o.trial = true
@@ -115,7 +121,7 @@ func (v View) pluggedIn() bool {
 // partsKnown is how many parts of a kind are remembered.
 func (p *Profile) partsKnown(kind int) (n int) {
 	for _, have := range p.habit(parts).items {
-		if int(have&3) == kind {
+		if have != 0 && int(have&3) == kind {
 			n++
 		}
 	}
@@ -137,11 +143,14 @@ func (p *Profile) deploying(at event.Timestamp) bool {
 
 // Explain implements [Detector].
 func (d SupplyChain) Explain(v View) Claim {
+	if all, certain := v.unreported(); certain {
+		return v.explainUnlisted(all)
+	}
 	ev, p, h := v.Event, v.Profile, v.Profile.habit(parts)
 	var what, name string
 	known := 0
 	for kind, n := range partsOf(ev) {
-		if n != "" && name == "" && !h.knows(partOf(kind, n)) && v.strange(kind) {
+		if n != "" && name == "" && !v.bill.rules(kind) && !h.knows(partOf(kind, n)) && v.strange(kind) {
 			what, name, known = [...]string{model: "model", server: "server", build: "build"}[kind], n, p.partsKnown(kind)
 		}
 	}

@@ -14,6 +14,7 @@ type detection struct {
 	Version   string              `yaml:"version"`
 	Budget    float64             `yaml:"budget"`
 	Detectors map[string]detector `yaml:"detectors"`
+	BOM       *detect.BOM         `yaml:"bom"`
 }
 
 type detector struct {
@@ -56,7 +57,7 @@ func parseDetection(file string, data []byte) (detect.Rules, error) {
 	if err := decode(file, data, &d); err != nil {
 		return detect.Rules{}, err
 	}
-	rules := detect.Rules{Version: d.Version, Budget: d.Budget}
+	rules := detect.Rules{Version: d.Version, Budget: d.Budget, BOM: d.BOM}
 	var errs []error
 	if d.Version == "" {
 		errs = append(errs, errors.New("version: is missing, want a name that findings can quote"))

@@ -53,6 +53,38 @@ func TestDetectionRefusals(t *testing.T) {
 		"my.yaml:7: detectors.first_use.prior: is 0 surprises in 1 days, want more than 0 of both, and a youth of 0 or more"}, "\n"))
 }
 
+func TestBOMRefusals(t *testing.T) {
+	f := func(bom string, want ...string) {
+		t.Helper()
+		_, err := parseDetection("my.yaml", []byte("version: a\nbudget: 1\ndetectors:\n  supply_chain: {share: 0.1, prior: {surprises: 1, days: 1}}\n"+bom))
+		if err == nil {
+			t.Errorf("no error for\n%s\nwant %s", bom, want)
+			return
+		}
+		if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+			t.Errorf("error for\n%s\n(-want +got):\n%s", bom, diff)
+		}
+	}
+	const missing = ", or no such section, which holds nothing of its kind against anybody"
+	f("bom:\n  models: [a]\n  tools: [b]\n", "my.yaml:7: field tools not found in type detect.BOM")
+	f("bom:\n  models: {a: b}\n", "my.yaml:6: cannot unmarshal !!map into []string")
+	f("bom:\n  models:\n", "my.yaml:6: bom: is empty, want models, servers or builds"+missing)
+	f("bom:\n  models: []\n  servers: []\n  builds: []\n", "my.yaml:6: bom.models: is empty, want names of models"+missing,
+		"my.yaml:7: bom.servers: is empty, want servers"+missing, "my.yaml:8: bom.builds: is empty, want builds"+missing)
+	f("bom:\n  models:\n  - a\n  - ''\n  - a\n", "my.yaml:8: bom.models[1]: has 0 bytes, want 1 to 1024", "my.yaml:9: bom.models[2]: stands twice")
+	f("bom:\n  servers:\n  - tools: [{name: t}]\n  - address: s\n    tools: []\n  - address: s\n", "my.yaml:7: bom.servers[0].address: has 0 bytes, want 1 to 1024",
+		"my.yaml:9: bom.servers[1].tools: is empty, want tools"+missing, "my.yaml:10: bom.servers[2].address: stands twice")
+	f("bom:\n  servers:\n  - address: s\n    tools:\n    - {name: t, hash: sha256:ab}\n    - {name: u}\n    - {name: u, hash: ab}\n    - {name: v, hash: ab}\n    - {name: v, hash: AB}\n",
+		`my.yaml:9: bom.servers[0].tools[0].hash: is "sha256:ab", want at most 128 hexadecimal digits`,
+		"my.yaml:11: bom.servers[0].tools[2].hash: says nothing, because the tool stands without a hash, too", "my.yaml:13: bom.servers[0].tools[4]: stands twice")
+	f("bom:\n  builds:\n  - {role: clerk}\n  - {role: "+strings.Repeat("r", 1025)+", version: '1'}\n  - {version: '1'}\n  - {version: '1'}\n", "my.yaml:7: bom.builds[0].version: has 0 bytes, want 1 to 1024",
+		"my.yaml:8: bom.builds[1].role: has 1025 bytes, want at most 1024", "my.yaml:10: bom.builds[3]: stands twice")
+	_, err := parseDetection("my.yaml", []byte("version: a\nbudget: 1\ndetectors: {privilege_drift: {share: 1}}\nbom: {models: [a]}\n"))
+	if want := "my.yaml:4: bom: is there, but not the detector supply_chain, which reads it"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func FuzzDetection(f *testing.F) {
 	shipped, err := Shipped.ReadFile("detection.yaml")
 	if err != nil {
@@ -60,6 +92,7 @@ func FuzzDetection(f *testing.F) {
 	}
 	f.Add(shipped)
 	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("version: a\nbudget: 1\ndetectors:\n  supply_chain: {share: 0.1, prior: {surprises: 1, days: 1}}\nbom: " + aBOM))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if r, err := parseDetection("f.yaml", data); err == nil {
 			if err := r.Validate(); err != nil {

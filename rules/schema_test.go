@@ -143,7 +143,17 @@ func detectionSchema() *jsonschema.Schema {
 	for _, name := range detect.JointDetectors() {
 		add(name, detect.Joint{Name: name}.HasPrior())
 	}
+	text := &jsonschema.Schema{Type: "string", MinLength: jsonschema.Ptr(1), MaxLength: jsonschema.Ptr(1024)}
+	some := func(items *jsonschema.Schema) *jsonschema.Schema {
+		return &jsonschema.Schema{Type: "array", Items: items, MinItems: jsonschema.Ptr(1)}
+	}
+	tool := object(reflect.TypeFor[detect.BOMTool](), []string{"name"}, parts{"name": text, "hash": {Type: "string", Pattern: "^[0-9a-fA-F]{0,128}$"}})
+	bom := object(reflect.TypeFor[detect.BOM](), nil, parts{"models": some(text),
+		"servers": some(object(reflect.TypeFor[detect.BOMServer](), []string{"address"}, parts{"address": text, "tools": some(tool)})),
+		"builds":  some(object(reflect.TypeFor[detect.BOMBuild](), []string{"version"}, parts{"role": {Type: "string", MaxLength: jsonschema.Ptr(1024)}, "version": text}))})
+	bom.MinProperties = jsonschema.Ptr(1)
 	s := object(reflect.TypeFor[detection](), []string{"version", "budget", "detectors"}, parts{
+		"bom":     bom,
 		"version": {Type: "string", MinLength: jsonschema.Ptr(1)}, "budget": more(0, 100), "detectors": all})
 	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", "Stakeout detection rules"
 	return s
@@ -207,6 +217,8 @@ func refuses(t *testing.T, of, file string) bool {
 
 const aKey = "ADDLTP52S6RCQNQU7HBZZ5GWLWNOAVFVFA3S7UYZBWKOGIZU4JPU5WKG"
 
+const aBOM = "{models: [atlas-3], servers: [{address: crm.example, tools: [{name: crm_lookup, hash: ab12}, {name: crm_lookup, hash: cd34}]}, {address: kb.example}], builds: [{role: support, version: '1.4'}, {version: '2'}]}"
+
 // TestSchemaAndLoaderAgree gives the same files to both.
 func TestSchemaAndLoaderAgree(t *testing.T) {
 	response := func(file string) bool { _, err := ParseResponse("f", []byte(file)); return err != nil }
@@ -268,5 +280,13 @@ func TestSchemaAndLoaderAgree(t *testing.T) {
 	} {
 		f("detection", detection, file, true, true)
 	}
+	supply := some + "supply_chain: {share: 0.1, prior: {surprises: 1, days: 1}}\nbom: "
+	f("detection", detection, supply+aBOM, false, false)
+	for _, bom := range []string{"{}", "{models: []}", "{models: ['']}", "{modles: [a]}", "{servers: [{tools: [{name: t}]}]}", "{servers: [{address: a, tools: []}]}",
+		"{servers: [{address: a, tools: [{hash: ab}]}]}", "{servers: [{address: a, tools: [{name: t, hash: sha256}]}]}", "{builds: [{role: clerk}]}"} {
+		f("detection", detection, supply+bom, true, true)
+	}
+	f("detection", detection, supply+"{models: [a, a]}", false, true)
+	f("detection", detection, some+"privilege_drift: {share: 0.9}\nbom: {models: [a]}", false, true)
 	f("detection", detection, some+"privilege_drift: {share: 0.9}\n  slow_drift: {share: 0.9}", false, true)
 }
