@@ -15,6 +15,7 @@ type Case struct {
 	Change      Change          `json:"change"`
 	Disposition *Disposition    `json:"disposition,omitempty"` // of the finding that changed it
 	Suppression *Suppression    `json:"suppression,omitempty"` // that began or ended
+	Draft       *Draft          `json:"draft,omitempty"`       // by a model
 	Time        event.Timestamp `json:"time"`
 }
 
@@ -31,6 +32,7 @@ const (
 	Acknowledged Change = "acknowledged" // a person has decided on one of its actions
 	Suppressed   Change = "suppressed"   // findings like it are not acted on for a while
 	Unsuppressed Change = "unsuppressed" // they are again
+	Drafted      Change = "drafted"      // a model wrote about one of its findings; nothing else changed
 )
 
 // An Incident is findings that belong together.
@@ -102,6 +104,24 @@ type Report struct {
 	Breaks     []string `json:"breaks"`     // what that would break
 }
 
+// A Draft is what a model wrote about a finding. Nobody has verified it, and
+// nothing is decided by it: it is there to be read by a person beside the disposition.
+type Draft struct {
+	Finding string `json:"finding"` // id
+	Model   string `json:"model"`   // by the name that the operator gave
+	Text    string `json:"text"`    // one line
+}
+
+// Bounds of a draft, in bytes.
+const (
+	MaxDraft = 2 << 10 // of its text
+	MaxModel = 128     // of the model's name
+)
+
+func (d *Draft) ok() bool {
+	return d.Finding != "" && d.Model != "" && d.Text != "" && len(d.Model) <= MaxModel && len(d.Text) <= MaxDraft
+}
+
 const (
 	casePrefix = "stakeout.case."
 	// CaseType is the type of a case's CloudEvent.
@@ -146,12 +166,14 @@ func (c Case) check() error {
 	switch {
 	case !validID(c.Incident.ID) || c.Incident.Agent == "":
 		return fmt.Errorf("%s: incident: %w", CaseType, ErrMalformed)
-	case !slices.Contains([]Change{Grown, Closed, Reopened, Merged, Acknowledged, Suppressed, Unsuppressed}, c.Change):
+	case !slices.Contains([]Change{Grown, Closed, Reopened, Merged, Acknowledged, Suppressed, Unsuppressed, Drafted}, c.Change):
 		return fmt.Errorf("%s: change is %.20q: %w", CaseType, c.Change, ErrMalformed)
 	case c.Suppression != nil && !validID(c.Suppression.ID):
 		return fmt.Errorf("%s: suppression: %w", CaseType, ErrMalformed)
 	case c.Disposition != nil && c.Disposition.Finding == "":
 		return fmt.Errorf("%s: disposition of no finding: %w", CaseType, ErrMalformed)
+	case (c.Change == Drafted) != (c.Draft != nil), c.Draft != nil && (!c.Draft.ok() || c.Disposition != nil || c.Suppression != nil):
+		return fmt.Errorf("%s: draft: %w", CaseType, ErrMalformed)
 	}
 	return nil
 }
