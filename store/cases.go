@@ -19,6 +19,7 @@ type caseRow struct {
 	incident    string // as JSON
 	disposition string
 	suppression string
+	draft       string
 }
 
 // order tells which of two rows of an incident stands. Triage tells of one from
@@ -99,14 +100,31 @@ func suppressionsTable() table[caseRow] {
 	}}
 }
 
+func draftsTable() table[caseRow] {
+	type r = caseRow
+	return table[r]{"drafts", []field[r]{
+		col("finding", func(c *r) string { return c.Draft.Finding }),
+		col("incident", func(c *r) string { return c.Incident.ID }),
+		col("model", func(c *r) string { return c.Draft.Model }),
+		col("text", func(c *r) string { return c.Draft.Text }),
+		col("time", func(c *r) time.Time { return c.Time.Time() }),
+		col("version", func(c *r) uint64 { return c.version }),
+		col("raw", func(c *r) string { return c.draft }),
+	}}
+}
+
 // RunCases stores what triage tells of incidents until ctx ends, as [Store.RunActions] does for actions.
 func (s *Store) RunCases(ctx context.Context, js jetstream.JetStream, keys command.Keyring) error {
 	return s.follow(ctx, js, command.Actions, command.CaseConsumer, func(ctx context.Context, msgs []jetstream.Msg) error {
-		var incidents, dispositions, suppressions []item[caseRow]
+		var incidents, dispositions, suppressions, drafts []item[caseRow]
 		for _, m := range msgs {
 			row, src, err := decodeCase(m, keys)
 			if err != nil {
 				s.refuse(Refused{Table: "incidents", Topic: m.Subject(), Offset: src.offset, Err: err})
+				continue
+			}
+			if row.Draft != nil { // a draft changes nothing but that there is one
+				drafts = append(drafts, item[caseRow]{row, len(m.Data()), src})
 				continue
 			}
 			incidents = append(incidents, item[caseRow]{row, len(m.Data()), src})
@@ -115,6 +133,11 @@ func (s *Store) RunCases(ctx context.Context, js jetstream.JetStream, keys comma
 			}
 			if row.Suppression != nil {
 				suppressions = append(suppressions, item[caseRow]{row, len(m.Data()), src})
+			}
+		}
+		if len(drafts) > 0 {
+			if err := draftsTable().insert(ctx, s.conn, drafts); err != nil {
+				return err
 			}
 		}
 		if len(incidents) == 0 {
@@ -149,10 +172,11 @@ func decodeCase(m jetstream.Msg, keys command.Keyring) (row caseRow, src positio
 	incident, err := json.Marshal(row.Incident)
 	disposition, derr := json.Marshal(row.Disposition)
 	suppression, serr := json.Marshal(row.Suppression)
-	if err := errors.Join(err, derr, serr); err != nil {
+	draft, terr := json.Marshal(row.Draft)
+	if err := errors.Join(err, derr, serr, terr); err != nil {
 		return caseRow{}, src, fmt.Errorf("encode case: %w", err)
 	}
-	row.incident, row.disposition, row.suppression = string(incident), string(disposition), string(suppression)
+	row.incident, row.disposition, row.suppression, row.draft = string(incident), string(disposition), string(suppression), string(draft)
 	return row, src, nil
 }
 

@@ -151,6 +151,53 @@ func TestCases(t *testing.T) {
 	}
 }
 
+// TestDrafts keeps what a model wrote beside the disposition, where it changes nothing.
+func TestDrafts(t *testing.T) {
+	k := newKeeping(t)
+	value, err := json.Marshal(detect.Finding{ID: "f1", Detector: "first_use", Agent: "clerk", Time: event.At(now), Severity: detect.High, Reason: "r"})
+	k.must(err)
+	storeAll(t, k.s.OpenFindings, stream.Record{Topic: "findings", Time: now, Value: value})
+	drafted := func(finding, text string) command.Case {
+		c := caseOf("i1", finding, true, 9)
+		c.Change, c.Disposition, c.Incident.Open, c.Incident.Revision = command.Drafted, nil, false, 99
+		c.Draft = &command.Draft{Finding: finding, Model: "m", Text: text}
+		return c
+	}
+	tell := func(id string, c command.Case) {
+		t.Helper()
+		m, err := command.EncodeCase(k.triage, c, id)
+		k.publish(m, err)
+	}
+	m, err := command.EncodeCase(signer(t), drafted("f1", "forged"), "c0")
+	k.publish(m, err)
+	tell("c1", drafted("f1", "first"))
+	tell("c2", drafted("f1", "second"))
+	tell("c3", caseOf("i2", "f2", true, 1)) // behind the drafts
+	k.eventually(func() error {
+		if all, err := k.s.Incidents(t.Context(), IncidentFilter{}); err != nil || len(all) != 1 || all[0].ID != "i2" {
+			return fmt.Errorf("incidents are %+v, %v", all, err)
+		}
+		return nil
+	})
+	if c, err := k.s.Coverage(t.Context(), 10); err != nil || len(c) != 1 || c[0].Disposed != 0 {
+		t.Errorf("a draft counts as a first look: %+v, %v", c, err)
+	}
+	tell("c4", caseOf("i1", "f1", true, 1))
+	k.eventually(func() error {
+		file, ok, err := k.s.Incident(t.Context(), "i1")
+		if err != nil || !ok || len(file.Findings) != 1 || !file.Incident.Open || file.Incident.Count != 1 {
+			return fmt.Errorf("incident is %+v, %t, %v", file, ok, err)
+		}
+		if d := file.Findings[0]; d.Draft == nil || *d.Draft != *drafted("f1", "second").Draft || d.Disposition.Report.Confidence != "high" {
+			return fmt.Errorf("finding is %+v, draft %+v", d, d.Draft)
+		}
+		return nil
+	})
+	if file, ok, err := k.s.Incident(t.Context(), "i2"); err != nil || !ok || len(file.Findings) != 1 || file.Findings[0].Draft != nil {
+		t.Errorf("a finding without a draft is %+v, %t, %v", file, ok, err)
+	}
+}
+
 // TestMergedIncident has a second incident become part of a first one, and what
 // was told of it before arrive afterwards.
 func TestMergedIncident(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,6 +61,7 @@ type Moment struct {
 type DisposedFinding struct {
 	Finding     detect.Finding       `json:"finding"`
 	Disposition *command.Disposition `json:"disposition"`
+	Draft       *command.Draft       `json:"draft,omitempty"` // by a model, if there is one; unverified
 }
 
 const (
@@ -67,7 +69,8 @@ const (
 	disposedQuery = `SELECT f.raw, d.raw FROM (SELECT * FROM dispositions FINAL WHERE has(splitByChar(',', {ids:String}), incident)) AS d
 LEFT JOIN (SELECT id, raw, time FROM findings FINAL) AS f ON f.id = d.finding
 ORDER BY f.time, d.finding LIMIT 1000`
-	stepsQuery = `SELECT agent, kind, status, detail, toUnixTimestamp64Nano(time) FROM action_history FINAL
+	draftsQuery = `SELECT raw FROM drafts FINAL WHERE has(splitByChar(',', {ids:String}), incident) ORDER BY finding LIMIT 1000`
+	stepsQuery  = `SELECT agent, kind, status, detail, toUnixTimestamp64Nano(time) FROM action_history FINAL
 WHERE id IN (SELECT id FROM actions FINAL WHERE has(splitByChar(',', {ids:String}), incident)) ORDER BY time, status LIMIT 1000`
 )
 
@@ -125,7 +128,18 @@ func (s *Store) disposed(ctx context.Context, ids []string) ([]DisposedFinding, 
 		all = append(all, d)
 		return nil
 	})
-	return all, err
+	return all, errors.Join(err, s.drafted(ctx, ids, all))
+}
+
+// drafted adds what a model wrote to the findings of incidents.
+func (s *Store) drafted(ctx context.Context, ids []string, all []DisposedFinding) error {
+	drafts, err := decoded[command.Draft](ctx, s, draftsQuery, arg("ids", strings.Join(ids, ",")))
+	for _, d := range drafts {
+		if n := slices.IndexFunc(all, func(f DisposedFinding) bool { return f.Finding.ID == d.Finding }); n >= 0 {
+			all[n].Draft = &d
+		}
+	}
+	return err
 }
 
 // steps returns every step of every action of incidents, first to last.
