@@ -18,7 +18,12 @@ func (t *Triage) tellFinding(ctx context.Context, b *bus, i *incident, f *detect
 	if err := t.at("case"); err != nil {
 		return err
 	}
-	return t.tellCase(ctx, b, i, command.Case{Incident: i.public(), Change: command.Grown, Time: eventNow(t), Disposition: dispose(t.policy.Load(), i, f, own)}, hash(i.ID, "grown", f.ID))
+	d := dispose(t.policy.Load(), i, f, own)
+	if err := t.tellCase(ctx, b, i, command.Case{Incident: i.public(), Change: command.Grown, Time: eventNow(t), Disposition: d}, hash(i.ID, "grown", f.ID)); err != nil {
+		return err
+	}
+	t.offer(i, f, d)
+	return nil
 }
 
 func eventNow(t *Triage) event.Timestamp { return event.At(t.now()) }

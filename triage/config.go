@@ -32,6 +32,8 @@ type Config struct {
 	// agent's risk changes. It is set where notify.caep names a receiver.
 	RiskSignals bool `koanf:"risk_signals"`
 
+	Draft DraftConfig `koanf:"draft"` // a model that writes for people and decides nothing
+
 	Tick      time.Duration `koanf:"tick"`      // how often timers are looked at
 	Timeout   time.Duration `koanf:"timeout"`   // of one request to NATS
 	Replicas  int           `koanf:"replicas"`  // of streams and buckets, for a NATS cluster
@@ -46,6 +48,7 @@ func DefaultConfig() Config {
 		IncidentGap: 24 * time.Hour,
 		LinkGap:     time.Hour,
 		BreachSlack: 10 * time.Second,
+		Draft:       DefaultDraftConfig(),
 		Tick:        time.Second,
 		Timeout:     5 * time.Second,
 		Replicas:    1,
@@ -83,6 +86,7 @@ func (c Config) Validate() error {
 	least("tick", c.Tick, time.Millisecond)
 	least("timeout", c.Timeout, 10*time.Millisecond)
 	least("retention", c.Retention, time.Hour)
+	nested("draft", c.Draft.Validate())
 	if c.Replicas < 1 || c.Replicas > 5 {
 		errs = append(errs, fmt.Errorf("replicas: is %d, want 1 to 5", c.Replicas))
 	}

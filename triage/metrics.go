@@ -28,6 +28,7 @@ type metrics struct {
 	risk        prometheus.Histogram   // score of an agent when a finding about it came
 	riskChanges *prometheus.CounterVec // level
 	brakes      *prometheus.CounterVec // change
+	drafts      *prometheus.CounterVec // result
 }
 
 func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics {
@@ -60,7 +61,11 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 	for _, c := range []string{"tripped", "pulled", "released"} {
 		m.brakes.WithLabelValues(c)
 	}
-	reg.MustRegister(m.risk, m.riskChanges, m.brakes)
+	m.drafts = prometheus.NewCounterVec(counter("drafts_total", "Drafts that a model was to write: told, skipped, timeout, failed, nonsense."), []string{"result"})
+	for _, r := range []string{"told", "skipped", "timeout", "failed", "nonsense"} {
+		m.drafts.WithLabelValues(r)
+	}
+	reg.MustRegister(m.risk, m.riskChanges, m.brakes, m.drafts)
 	for _, r := range []string{"new", "again", "canary", "refused"} {
 		m.findings.WithLabelValues(r)
 	}

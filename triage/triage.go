@@ -62,6 +62,8 @@ type Triage struct {
 	rejects    Rejects
 	operations Operations
 	metrics    *metrics
+	model      model
+	drafts     chan draftJob // nil without a model
 	timers     timers
 	log        *slog.Logger
 	now        func() time.Time
@@ -77,7 +79,10 @@ func New(cfg Config, policy Policy, rejects Rejects, reg prometheus.Registerer, 
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Triage{cfg: cfg, rejects: rejects, log: log, now: time.Now, at: func(string) error { return nil }}
+	t := &Triage{cfg: cfg, rejects: rejects, model: newModel(cfg.Draft), log: log, now: time.Now, at: func(string) error { return nil }}
+	if cfg.Draft.URL != "" {
+		t.drafts = make(chan draftJob, draftQueue)
+	}
 	if err := t.SetPolicy(policy); err != nil {
 		return nil, err
 	}
@@ -142,6 +147,14 @@ func (t *Triage) Run(ctx context.Context) error {
 		t.beat(ctx, b)
 		return nil
 	})
+	if t.drafts != nil {
+		for range draftWorkers {
+			g.Go(func() error {
+				t.draft(ctx, b)
+				return nil
+			})
+		}
+	}
 	return g.Wait()
 }
 

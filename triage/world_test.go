@@ -37,6 +37,7 @@ type world struct {
 	ahead  atomic.Int64 // of triage's clock
 
 	signalsRisk bool
+	draft       DraftConfig
 }
 
 func newWorld(t testing.TB) *world {
@@ -99,6 +100,7 @@ func (w *world) triage() *Triage {
 	cfg := DefaultConfig()
 	cfg.NATS, cfg.SigningKey, cfg.Trust = w.natsConfig(local.TriageRole), w.nats.SigningFile(local.TriageRole), w.trust()
 	cfg.RiskSignals = w.signalsRisk
+	cfg.Draft = w.draft
 	cfg.Tick, cfg.Timeout = 10*time.Millisecond, 2*time.Second
 	tr, err := New(cfg, w.policy, nil, prometheus.NewRegistry(), w.log())
 	w.must(err)
