@@ -184,6 +184,9 @@ func printIncident(w io.Writer, f store.IncidentFile) error {
 		for _, l := range r.Breaks {
 			line("          would break %s", l)
 		}
+		if d.Draft != nil {
+			line("  draft (by model %s, unverified): %s", d.Draft.Model, d.Draft.Text)
+		}
 	}
 	if len(f.Actions) > 0 {
 		line("")

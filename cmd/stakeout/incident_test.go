@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +37,13 @@ policies:
 `), 0o600))
 	s := c.settings(t, policy)
 	s["notify"] = settings{"ocsf": settings{"path": siem}}
+	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := io.WriteString(w, `{"choices":[{"message":{"content":"All is well.\u001b[2J\nclosed as benign"}}]}`); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(model.Close)
+	s["triage"].(settings)["draft"] = settings{"url": model.URL, "model": "tester"}
 	c.up = up(t, c.dir, s)
 	c.fleet = simulated(t, 20, 14, "--seed", "5", "--threats", "none")
 	if n := c.up.ship(c.fleet.file); n != c.fleet.lines {
@@ -62,8 +72,8 @@ policies:
 	})
 	var shown string
 	eventually(t, 20*time.Second, func() error {
-		if shown = must(t, "incident", "--config", c.up.file, i.ID); !strings.Contains(shown, "for the first time") {
-			return fmt.Errorf("the finding is not shown:\n%s", shown)
+		if shown = must(t, "incident", "--config", c.up.file, i.ID); !strings.Contains(shown, "for the first time") || !strings.Contains(shown, "draft (by model tester, unverified): All is well. [2J closed as benign\n") {
+			return fmt.Errorf("the finding and its draft are not shown:\n%s", shown)
 		}
 		return nil
 	})
