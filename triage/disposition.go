@@ -21,6 +21,9 @@ func asked(i *incident, f *detect.Finding) []string {
 	if certain(f) {
 		normal = fmt.Sprintf("May %s act? Asked by %s of the stops that were verified: no, since action %s.", f.Agent, f.Detector, f.Rules)
 	}
+	if ruled(f) {
+		normal = fmt.Sprintf("Is this allowed for %s? Asked by %s of the rules in force: no, by rules %s.", f.Agent, f.Detector, f.Rules)
+	}
 	q := []string{
 		normal,
 		fmt.Sprintf("What does it rest on? %s.", count(len(f.Evidence), "event")),
@@ -69,7 +72,7 @@ func thought(i *incident, f *detect.Finding) []string {
 
 func reported(p *Policy, i *incident, f *detect.Finding, own *risk) command.Report {
 	r := command.Report{Verdict: "suspicious", Confidence: confidence(i, f)}
-	if !certain(f) && (f.PValue <= 0 || f.Level <= 0 || f.Observed == "") {
+	if !certain(f) && !ruled(f) && (f.PValue <= 0 || f.Level <= 0 || f.Observed == "") {
 		r.Verdict = "insufficient_data"
 	}
 	if id := i.suppression(f); id != "" {
@@ -105,7 +108,7 @@ func confidence(i *incident, f *detect.Finding) string {
 	levels := []string{"low", "medium", "high"}
 	n := 0
 	switch {
-	case certain(f):
+	case certain(f), ruled(f):
 		n = 2
 	case f.Level <= 0 || f.PValue <= 0:
 	case f.PValue < f.Level/100:
@@ -139,6 +142,11 @@ func breaks(k command.Kind, f *detect.Finding) string {
 
 // certain reports whether f rests on what was verified, and not on what is likely.
 func certain(f *detect.Finding) bool { return f.Detector == BreachDetector }
+
+// ruled reports whether f says that a declared rule was broken: chance has no part in it.
+func ruled(f *detect.Finding) bool {
+	return f.Detector == detect.SupplyChain{}.About().Name && f.PValue == 0 && f.Level == 0 && f.Observed != ""
+}
 
 func orUnknown(s string) string {
 	if s == "" {
