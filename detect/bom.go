@@ -216,7 +216,7 @@ func unlistedMark(parts ...string) uint64 {
 const unlistedKept = 4
 
 // unreported returns those of the unlisted parts in view that are to be reported.
-func (v View) unreported() (all [build + 1]unlisted, any bool) {
+func (v View) unreported() (all [build + 1]unlisted, found bool) {
 	if v.bill == nil {
 		return all, false
 	}
@@ -226,10 +226,10 @@ func (v View) unreported() (all [build + 1]unlisted, any bool) {
 	}
 	for kind, u := range v.unlisted() {
 		if u.mark != 0 && !h.knows(u.mark) {
-			all[kind], any = u, true
+			all[kind], found = u, true
 		}
 	}
-	return all, any
+	return all, found
 }
 
 // report remembers the unlisted parts in view: the new ones as reported, those that
@@ -239,8 +239,8 @@ func (p *Profile) report(v View) {
 		return
 	}
 	h, all := p.habit(parts), v.unlisted()
-	fresh, any := v.unreported()
-	full := any && p.partsKnown(outside) >= unlistedKept
+	fresh, found := v.unreported()
+	full := found && p.partsKnown(outside) >= unlistedKept
 	for kind, u := range all {
 		if u.mark != 0 && (fresh[kind].mark != 0 || h.knows(u.mark)) {
 			h.remember(u.mark)

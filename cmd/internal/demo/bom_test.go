@@ -40,10 +40,7 @@ func TestRecallWithABOM(t *testing.T) {
 			}
 		}
 		rules := detect.DefaultRules()
-		rules.BOM = &detect.BOM{}
-		for _, name := range named(models) {
-			rules.BOM.Models = append(rules.BOM.Models, name)
-		}
+		rules.BOM = &detect.BOM{Models: named(models)}
 		for _, name := range named(servers) {
 			rules.BOM.Servers = append(rules.BOM.Servers, detect.BOMServer{Address: name})
 		}
