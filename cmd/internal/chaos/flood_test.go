@@ -138,8 +138,7 @@ func (w *world) backlog(t *testing.T, lines []line) (peak map[string]float64, to
 	lag := []gauge{{"ingest", "stakeout_stream_lag_records", `topic="` + w.app.Topics.Raw[0] + `"`}}
 	told := 0.0
 	var since, until time.Time // between which Kafka saw that ingest was behind
-	// Now and then a partition waits for its owner for minutes: see docs/failures.md.
-	eventually(t, 8*time.Minute, func() error {
+	eventually(t, 3*time.Minute, func() error {
 		behind, err := w.lagOf(ctx, w.app.Groups.Ingest, w.app.Topics.Raw[0])
 		if err != nil {
 			return err
