@@ -99,14 +99,18 @@ func stageOf(f *detect.Finding) (int, bool) {
 }
 
 // contribution is what f adds to the sum of its detector. Where f gives no
-// p-value it is taken for as odd as the budget asked for, and no odder.
+// p-value it is taken for as odd as the budget asked for, and no odder; what
+// broke a rule or a verified stop has none, because nothing is odder.
 func contribution(f *detect.Finding) float64 {
 	p := f.PValue
 	if p <= 0 || math.IsNaN(p) {
 		p = f.Level
 	}
 	evidence := 1.0
-	if p > 0 && p <= 1 {
+	switch {
+	case certain(f), ruled(f):
+		evidence = maxEvidence
+	case p > 0 && p <= 1:
 		evidence = min(-math.Log(p), maxEvidence)
 	}
 	weight := map[detect.Severity]float64{detect.Informational: .5, detect.Low: .75, detect.Medium: 1, detect.High: 1.5, detect.Critical: 2}

@@ -44,6 +44,10 @@ func TestRiskIsTheFormula(t *testing.T) {
 	f("half of it after three days", score(6), RiskPolicy{}, 3*day, drift)
 	f("evidence is bounded", score(12*2), RiskPolicy{}, 0, riskFinding(1, "drift", 1e-300, detect.Critical, 0))
 	f("without a p-value the budget's level stands in", score(-math.Log(1e-3)), RiskPolicy{}, 0, riskFinding(1, "drift", 0, detect.Medium, 0))
+	breach, unlisted := riskFinding(1, BreachDetector, 0, detect.Critical, 0), riskFinding(1, "supply_chain", 0, detect.High, 0)
+	breach.Level, unlisted.Level, unlisted.Observed = 0, 0, "model atlas-9 by billing-7"
+	f("a broken stop is as strong as evidence can be", score(12*2), RiskPolicy{}, 0, breach)
+	f("and so is a broken rule", score(12*1.5), RiskPolicy{}, 0, unlisted)
 	f("criticality", score(12*3), RiskPolicy{Criticality: []Criticality{{Agents: []string{"pay*"}, Factor: 9}, {Agents: []string{"a"}, Factor: 3}}}, 0, drift)
 	f("one noisy detector adds up", score(24), RiskPolicy{}, 0, drift, riskFinding(2, "drift", math.Exp(-8), detect.High, 0, "AML.T0053"))
 	second := riskFinding(1, "memory", math.Exp(-4), detect.High, 0, "AML.T0080.000")
