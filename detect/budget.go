@@ -77,8 +77,9 @@ const suspicious = 1e-4
 type purse struct {
 	own    *Wealth
 	common *Wealth
-	share  float64 // of the budget per day, of this detector
-	budget float64 // per day, of all
+	share  float64  // of the budget per day, of this detector
+	budget float64  // per day, of all
+	risked *float64 // so far, of all agents
 }
 
 // earn takes in the share of so many days.
@@ -91,8 +92,9 @@ func (p purse) earn(days float64) {
 	*p.own = Wealth(have)
 }
 
-// spend takes off what is spent, the own first.
+// spend takes off what is risked, the own first, and adds it up.
 func (p purse) spend(x float64) {
+	*p.risked += x
 	own := min(x, float64(*p.own))
 	*p.own -= Wealth(own)
 	*p.common = Wealth(max(float64(*p.common)-(x-own), 0))

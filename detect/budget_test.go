@@ -19,7 +19,7 @@ func TestNoMoreIsRiskedThanTheBudget(t *testing.T) {
 		for i, s := range shares {
 			wealth[i] = firstWealth(s * budget)
 		}
-		risked, days := 0.0, 0.0
+		risked, told, days := 0.0, 0.0, 0.0
 		for range 20_000 {
 			passed := time.Duration(r.ExpFloat64() * float64(30*time.Minute))
 			if r.IntN(500) == 0 {
@@ -35,7 +35,7 @@ func TestNoMoreIsRiskedThanTheBudget(t *testing.T) {
 				case 1:
 					q = Test{P: r.Float64()}
 				}
-				_, _, on := purse{&wealth[i], &common, s * budget, budget}.decide(q, passed, watching[i])
+				_, _, on := purse{&wealth[i], &common, s * budget, budget, &told}.decide(q, passed, watching[i])
 				watching[i] = on
 				switch spent := before - float64(wealth[i]) - float64(common); {
 				case q.P > 0, q.Rate > 0 && on:
@@ -49,6 +49,10 @@ func TestNoMoreIsRiskedThanTheBudget(t *testing.T) {
 		if most := budget * (days + restored); risked > most {
 			t.Errorf("seed %d: %.4f risked in %.1f days, want at most %.4f", seed, risked, days, most)
 		}
+		// What the common wealth had no room for is gone, but was not risked.
+		if told > risked*1.001 || told < risked*0.8 {
+			t.Errorf("seed %d: %.4f risked or gone, %.4f said to be risked", seed, risked, told)
+		}
 	}
 }
 
@@ -56,14 +60,15 @@ func TestNoMoreIsRiskedThanTheBudget(t *testing.T) {
 // whose rate is more than its share.
 func TestWhatOneCannotSaveIsThereForAll(t *testing.T) {
 	const budget, share = 0.01, 0.005
+	var risked float64
 	watch := func(company bool) (hours int) {
 		quiet, busy, common := firstWealth(share), firstWealth(share), Wealth(0)
 		on := false
 		for range 24 * 30 {
 			if company {
-				purse{&quiet, &common, share, budget}.decide(Test{}, time.Hour, false)
+				purse{&quiet, &common, share, budget, &risked}.decide(Test{}, time.Hour, false)
 			}
-			if _, _, on = (purse{&busy, &common, share, budget}).decide(Test{Rate: 1.8 * share}, time.Hour, on); on {
+			if _, _, on = (purse{&busy, &common, share, budget, &risked}).decide(Test{Rate: 1.8 * share}, time.Hour, on); on {
 				hours++
 			}
 		}
@@ -79,13 +84,14 @@ func TestWhatOneCannotSaveIsThereForAll(t *testing.T) {
 // there is: it is a finding that changes nothing of what is paid for the question.
 func TestWhatIsCertainIsNoTest(t *testing.T) {
 	const share = 0.005
+	var risked float64
 	for _, q := range []Test{{}, {Rate: share}, {Rate: share, Odd: true}, {P: 0.5}, {Rate: 1000}} {
 		for _, have := range []Wealth{0, share} {
 			for _, passed := range []time.Duration{0, time.Hour} {
 				own, common, plainOwn, plainCommon := have, have, have, have
-				_, _, want := purse{&plainOwn, &plainCommon, share, 2 * share}.decide(q, passed, true)
+				_, _, want := purse{&plainOwn, &plainCommon, share, 2 * share, &risked}.decide(q, passed, true)
 				q.Certain = true
-				level, found, on := purse{&own, &common, share, 2 * share}.decide(q, passed, true)
+				level, found, on := purse{&own, &common, share, 2 * share, &risked}.decide(q, passed, true)
 				if level != 0 || !found || on != want || own != plainOwn || common != plainCommon || q.pValue() != 0 || !q.suspect() {
 					t.Errorf("%+v with %v: level %v, found %t, watching %t, %v and %v left; want 0, true, %t, %v and %v", q, have, level, found, on, own, common, want, plainOwn, plainCommon)
 				}

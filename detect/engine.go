@@ -62,6 +62,11 @@ type Stats struct {
 	Forgotten uint64 // agents, to make room for others
 	Told      uint64 // facts
 	Held      uint64 // facts held back, because the agent told too many in an hour
+
+	// Risked is how many false findings the detectors expected to make, by their
+	// slots: what their tests risked, over all agents. Where a detector's rates and
+	// p-values are right, its false findings come to as many.
+	Risked [maxDetectors]float64
 }
 
 // New returns an engine without profiles.
@@ -184,7 +189,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	for i, d := range e.detectors {
 		t := d.Judge(v)
 		slot := d.about.Slot
-		level, ok, watching := purse{&p.wealth[slot], &p.common, d.share, e.rules.Budget}.decide(t, passed, p.watching>>slot&1 != 0)
+		level, ok, watching := purse{&p.wealth[slot], &p.common, d.share, e.rules.Budget, &e.stats.Risked[slot]}.decide(t, passed, p.watching>>slot&1 != 0)
 		p.watching = p.watching&^(1<<slot) | bit(watching)<<slot
 		suspect = suspect || t.suspect()
 		if !ok || v.Session.fired&(1<<i) != 0 && !t.Certain {

@@ -122,12 +122,17 @@ func (r *run) take(ev *event.Event, src event.Source, op detect.Operation) error
 		r.sessions[strings.Clone(ev.Session)] = s
 	}
 	s.evidence = max(s.evidence, r.engine.Evidence(ev))
+	before := r.engine.Stats()
 	r.note(r.engine.Observe(ev, offset, src))
 	facts := r.engine.Facts()
 	for i := range facts {
 		r.note(r.entities.Observe(&facts[i]))
 	}
-	a.take(ev)
+	after, risked := r.engine.Stats(), 0.0
+	for slot, all := range after.Risked {
+		risked += all - before.Risked[slot]
+	}
+	a.take(ev, risked)
 	return nil
 }
 

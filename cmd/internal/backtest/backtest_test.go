@@ -78,10 +78,19 @@ func TestReportHasTheKeysProgramsRead(t *testing.T) {
 	if err := json.Unmarshal(b, &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range strings.Fields("events agents sessions agent_days budget findings false_findings false_per_agent_day realised_over_budget seconds events_per_second bytes_per_agent classes folds detectors delay_p50_s delay_p99_s") {
+	for _, key := range strings.Fields("events agents sessions agent_days budget findings false_findings false_per_agent_day realised_over_budget realised_low realised_high risked risked_by_detector seconds events_per_second bytes_per_agent classes folds detectors delay_p50_s delay_p99_s") {
 		if _, ok := got[key]; !ok {
 			t.Errorf("no key %s", key)
 		}
+	}
+	group := got["groups"].(map[string]any)["clerk"].(map[string]any)
+	for _, key := range []string{"agent_days", "budgeted", "false_findings", "realised_over_budget", "realised_low", "realised_high", "risked"} {
+		if _, ok := group[key]; !ok {
+			t.Errorf("no key %s in a group: %v", key, group)
+		}
+	}
+	if group["risked"].(float64) <= 0 || r.Risked <= 0 {
+		t.Errorf("nothing was risked in %+v", r)
 	}
 	cold := got["folds"].(map[string]any)["cold"].(map[string]any)
 	for _, key := range []string{"attack_success", "benign", "auc", "tpr_at_fpr"} {

@@ -14,19 +14,22 @@ import (
 
 // Report is what came of a backtest.
 type Report struct {
-	Events        int64   `json:"events"`
-	Rejected      int64   `json:"rejected"` // lines that are no events
-	Agents        int     `json:"agents"`
-	Sessions      int     `json:"sessions"`
-	AgentDays     float64 `json:"agent_days"` // from each agent's first event to its last
-	Budget        float64 `json:"budget"`
-	Findings      int     `json:"findings"`
-	False         int     `json:"false_findings"` // in benign sessions, and in sessions without a label
-	FalsePerDay   float64 `json:"false_per_agent_day"`
-	Realised      float64 `json:"realised_over_budget"`
-	Seconds       float64 `json:"seconds"`
-	EventsPerSec  float64 `json:"events_per_second"`
-	BytesPerAgent float64 `json:"bytes_per_agent"`
+	Events        int64              `json:"events"`
+	Rejected      int64              `json:"rejected"` // lines that are no events
+	Agents        int                `json:"agents"`
+	Sessions      int                `json:"sessions"`
+	AgentDays     float64            `json:"agent_days"` // from each agent's first event to its last
+	Budget        float64            `json:"budget"`
+	Findings      int                `json:"findings"`
+	False         int                `json:"false_findings"` // in benign sessions, and in sessions without a label
+	FalsePerDay   float64            `json:"false_per_agent_day"`
+	Realised      float64            `json:"realised_over_budget"`
+	Interval                         // of the ratio, of 95 %
+	Risked        float64            `json:"risked"` // false findings that the detectors of one agent foretold
+	RiskedBy      map[string]float64 `json:"risked_by_detector"`
+	Seconds       float64            `json:"seconds"`
+	EventsPerSec  float64            `json:"events_per_second"`
+	BytesPerAgent float64            `json:"bytes_per_agent"`
 
 	Classes   map[string]Class      `json:"classes"` // of the sessions after the warm-up
 	Folds     map[string]Fold       `json:"folds"`
@@ -78,7 +81,7 @@ var rates = []float64{0.01, 0.05, 0.10}
 func (r *run) report(labels map[string]Label, seconds float64) Report {
 	rep := Report{Events: r.events, Agents: len(r.agents), Sessions: len(r.sessions), Budget: r.cfg.Rules.Budget,
 		Findings: len(r.found), Seconds: seconds, EventsPerSec: float64(r.events) / seconds,
-		Classes: map[string]Class{}, Folds: map[string]Fold{}, Detectors: map[string]ByDetector{}}
+		Classes: map[string]Class{}, Folds: map[string]Fold{}, Detectors: map[string]ByDetector{}, RiskedBy: map[string]float64{}}
 	for _, a := range r.agents {
 		rep.AgentDays += a.last.Sub(a.first).Hours() / 24
 	}
@@ -102,6 +105,13 @@ func (r *run) report(labels map[string]Label, seconds float64) Report {
 	}
 	rep.FalsePerDay = float64(rep.False) / math.Max(rep.AgentDays, 1e-9)
 	rep.Realised = rep.FalsePerDay / rep.Budget
+	rep.Interval = intervalOf(rep.False, rep.Budget*rep.AgentDays)
+	risked := r.engine.Stats().Risked
+	for _, e := range r.cfg.Rules.Detectors {
+		about := e.About()
+		rep.Risked += risked[about.Slot]
+		rep.RiskedBy[about.Name] = risked[about.Slot]
+	}
 
 	rep.Groups, rep.Maturity = r.strata(rep.Budget, func(f finding) bool { return class(f.Session) == benign })
 
@@ -209,14 +219,15 @@ func (r Report) Print(out io.Writer) error {
 	if r.Rejected > 0 {
 		fmt.Fprintf(out, "%d lines are no events\n", r.Rejected)
 	}
-	fmt.Fprintf(out, "%d findings, %d false: %.4f per agent-day, %.2f of the budget of %g\n\n", r.Findings, r.False, r.FalsePerDay, r.Realised, r.Budget)
+	fmt.Fprintf(out, "%d findings, %d false: %.4f per agent-day, %.2f of the budget of %g (%s); %.1f foretold\n\n",
+		r.Findings, r.False, r.FalsePerDay, r.Realised, r.Budget, r.Interval.text(), r.Risked)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "detector\tfindings\ttrue\tfalse\t")
+	fmt.Fprintln(w, "detector\tfindings\ttrue\tfalse\tforetold\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Detectors)) {
 		d := r.Detectors[name]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", name, d.Findings, d.True, d.False)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.1f\t\n", name, d.Findings, d.True, d.False, r.RiskedBy[name])
 	}
-	fmt.Fprintln(w, "\t\t\t\t\nclass\tsessions\talerted\t\t")
+	fmt.Fprintln(w, "\t\t\t\t\t\nclass\tsessions\talerted\t\t\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Classes)) {
 		c := r.Classes[name]
 		fmt.Fprintf(w, "%s\t%d\t%d\t\t\n", name, c.Sessions, c.Alerted)
@@ -231,18 +242,19 @@ func (r Report) Print(out io.Writer) error {
 	return r.printStrata(out)
 }
 
-// printStrata writes where the budget was kept. Findings are few: of three that
-// are expected, none to seven are no surprise.
+// printStrata writes where the budget was kept, and how far chance alone explains
+// that it was not.
 func (r Report) printStrata(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, s Stratum) {
-		fmt.Fprintf(w, "%s\t%.1f\t%d\t%d\t%.2f\t\n", name, s.AgentDays, s.Findings, s.False, s.Realised)
+		fmt.Fprintf(w, "%s\t%.1f\t%d\t%d\t%.1f\t%.2f\t%s\t%.1f\t\n", name, s.AgentDays, s.Findings, s.False, s.Budgeted, s.Realised, s.Interval.text(), s.Risked)
 	}
-	fmt.Fprintln(w, "\t\t\t\t\t\npeer group\tagent-days\tfindings\tfalse\tof the budget\t")
+	const columns = "agent-days\tfindings\tfalse\tbudgeted\tof the budget\t95 % by chance\tforetold\t"
+	fmt.Fprintln(w, "\t\t\t\t\t\t\t\t\npeer group\t"+columns)
 	for _, name := range slices.Sorted(maps.Keys(r.Groups)) {
 		row(name, r.Groups[name])
 	}
-	fmt.Fprintln(w, "\t\t\t\t\t\nevents known\tagent-days\tfindings\tfalse\tof the budget\t")
+	fmt.Fprintln(w, "\t\t\t\t\t\t\t\t\nevents known\t"+columns)
 	for _, m := range maturities {
 		row(m.name, r.Maturity[m.name])
 	}

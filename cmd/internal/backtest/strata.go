@@ -14,7 +14,10 @@ type Stratum struct {
 	AgentDays float64 `json:"agent_days"`
 	Findings  int     `json:"findings"`
 	False     int     `json:"false_findings"`
+	Budgeted  float64 `json:"budgeted"` // false findings: the budget for so many agent-days
 	Realised  float64 `json:"realised_over_budget"`
+	Interval          // of the ratio, of 95 %
+	Risked    float64 `json:"risked"` // false findings that the detectors foretold; see [detect.Stats]
 }
 
 // maturities are the strata by how many events of an agent are known, from the
@@ -29,7 +32,7 @@ type agent struct {
 	first, last  event.Timestamp
 	events       int64
 	role, tenant string
-	days         [4]float64 // by maturity
+	days, risked [4]float64 // by maturity
 }
 
 func newAgent(ev *event.Event) *agent { return &agent{first: ev.Time, last: ev.Time} }
@@ -45,12 +48,13 @@ func groupName(role, tenant string) string {
 	return name
 }
 
-// take lets an event be known of the agent. The time since the one before counts
-// for what the agent was then.
-func (a *agent) take(ev *event.Event) {
+// take lets an event be known of the agent. The time since the one before, and what
+// was risked for it, counts for what the agent was then.
+func (a *agent) take(ev *event.Event, risked float64) {
 	if ev.Time > a.last {
 		a.days[a.maturity()] += ev.Time.Sub(a.last).Hours() / 24
 	}
+	a.risked[a.maturity()] += risked
 	a.first, a.last = min(a.first, ev.Time), max(a.last, ev.Time)
 	a.events++
 	if ev.Role != "" && ev.Role != a.role {
@@ -74,30 +78,39 @@ func (a *agent) maturity() int {
 // says which findings are false.
 func (r *run) strata(budget float64, wrong func(finding) bool) (groups, maturity map[string]Stratum) {
 	groups, maturity = map[string]Stratum{}, map[string]Stratum{}
-	add := func(to map[string]Stratum, name string, days float64, findings, mistakes int) {
+	add := func(to map[string]Stratum, name string, more Stratum) {
 		s := to[name]
-		s.AgentDays += days
-		s.Findings += findings
-		s.False += mistakes
-		s.Realised = float64(s.False) / math.Max(s.AgentDays, 1e-9) / budget
+		s.AgentDays += more.AgentDays
+		s.Risked += more.Risked
+		s.Findings += more.Findings
+		s.False += more.False
 		to[name] = s
 	}
 	for _, m := range maturities {
-		add(maturity, m.name, 0, 0, 0)
+		add(maturity, m.name, Stratum{})
 	}
 	for _, a := range r.agents {
-		add(groups, a.group(), a.last.Sub(a.first).Hours()/24, 0, 0)
-		for i, days := range a.days {
-			add(maturity, maturities[i].name, days, 0, 0)
+		add(groups, a.group(), Stratum{AgentDays: a.last.Sub(a.first).Hours() / 24})
+		for i, m := range maturities {
+			add(groups, a.group(), Stratum{Risked: a.risked[i]})
+			add(maturity, m.name, Stratum{AgentDays: a.days[i], Risked: a.risked[i]})
 		}
 	}
 	for _, f := range r.found {
-		mistakes := 0
+		found := Stratum{Findings: 1}
 		if wrong(f) {
-			mistakes = 1
+			found.False = 1
 		}
-		add(groups, f.group, 0, 1, mistakes)
-		add(maturity, maturities[f.maturity].name, 0, 1, mistakes)
+		add(groups, f.group, found)
+		add(maturity, maturities[f.maturity].name, found)
+	}
+	for _, strata := range []map[string]Stratum{groups, maturity} {
+		for name, s := range strata {
+			s.Budgeted = budget * s.AgentDays
+			s.Realised = float64(s.False) / math.Max(s.Budgeted, 1e-9)
+			s.Interval = intervalOf(s.False, s.Budgeted)
+			strata[name] = s
+		}
 	}
 	return groups, maturity
 }
