@@ -3,8 +3,6 @@ package detect
 import (
 	"math"
 	"time"
-
-	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
 // Wealth is what one agent's tests by one detector may still risk: the expected
@@ -129,4 +127,4 @@ func (p purse) decide(t Test, passed time.Duration, watching bool) (level float6
 }
 
 // elapsed is the time from one event to the next; never negative, because events may come late.
-func elapsed(from, to event.Timestamp) time.Duration { return max(to.Sub(from), 0) }
+func elapsed(from, to instant) time.Duration { return max(to.Sub(from), 0) }

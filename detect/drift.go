@@ -31,7 +31,7 @@ func (d Drift) Explain(v View) Claim {
 	up, moved := h.risen(), h.shift()
 	return Claim{
 		Reason:   fmt.Sprintf("%s exercises other privileges than it used to: %s most of all", v.Event.Agent, up.label()),
-		Observed: fmt.Sprintf("%s is %.0f%% of the last hundred uses (G = %.1f at %d degrees of freedom, dispersion %.1f)", up.label(), 100*up.short, moved.g, moved.df, h.dispersion),
+		Observed: fmt.Sprintf("%s is %.0f%% of the last hundred uses (G = %.1f at %d degrees of freedom, dispersion %.1f)", up.label(), 100*up.short.of(), moved.g, moved.df, h.dispersion),
 		Baseline: fmt.Sprintf("%s is %.1f%% of the %d uses before; usual: %s", up.label(), 100*up.long, min(h.uses, longRun), h.describe()),
 	}
 }

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
 // encoding is the version of the profile's encoding, its first byte. A change of
 // what [Profile.code] visits, or of the meaning of a statistic, is a new version.
-const encoding = 2
+const encoding = 3
 
 var errCut = errors.New("is cut off")
 
@@ -46,23 +44,23 @@ func Summarize(agent string, encoded []byte) (Summary, error) {
 	if err := p.UnmarshalBinary(encoded); err != nil {
 		return Summary{}, fmt.Errorf("profile of %s: %w", agent, err)
 	}
-	return Summary{Agent: agent, Role: p.role.String(), Tenant: p.tenant.String(), State: p.State(), Events: p.events,
-		First: p.first, Last: p.last, Privileges: p.privileges.used()}, nil
+	return Summary{Agent: agent, Role: p.role.String(), Tenant: p.tenant.String(), State: p.State(), Events: uint64(p.events),
+		First: p.first.stamp(), Last: p.last.stamp(), Privileges: p.privileges.used()}, nil
 }
 
 // code visits every field of a profile, to write it or to read it: one
 // description of the layout serves both.
 func (p *Profile) code(c *coder) {
 	p.seen.code(c)
-	c.time(&p.first)
-	c.time(&p.last)
-	c.u64(&p.events)
+	c.u32((*uint32)(&p.first))
+	c.u32((*uint32)(&p.last))
+	c.u32(&p.events)
 	c.f32(&p.days)
 	c.text(&p.role.form, p.role.b[:])
 	c.text(&p.tenant.form, p.tenant.b[:])
 	c.text(&p.issuer.form, p.issuer.b[:])
 	c.text(&p.subject.form, p.subject.b[:])
-	c.time(&p.budgeted)
+	c.u32((*uint32)(&p.budgeted))
 	for i := range p.wealth {
 		if c.slot(p.wealth[i] != 0) {
 			c.f32((*float32)(&p.wealth[i]))
@@ -85,6 +83,10 @@ func (p *Profile) code(c *coder) {
 		p.poisons[i].code(c)
 	}
 	c.u8(&p.nextPoison, poisonSlots)
+	if c.slot(p.recalled.session != 0) {
+		c.u32(&p.recalled.session)
+		c.reference(&p.recalled.read)
+	}
 	p.volumes.code(c)
 	c.flag(&p.announces)
 	c.u16(&p.losses)
@@ -102,11 +104,12 @@ func (s *Seen) code(c *coder) {
 		}
 	}
 	for i := range s.recent {
-		if c.slot(s.recent[i] != 0) {
-			c.u64(&s.recent[i])
+		if h := &s.recent[i]; c.slot(h[0] != 0) {
+			c.u16(&h[0])
+			c.u16(&h[1])
+			c.u16(&h[2])
 		}
 	}
-	c.u8(&s.next, recentIDs)
 }
 
 func (h *Histogram) code(c *coder) {
@@ -119,10 +122,9 @@ func (h *Histogram) code(c *coder) {
 		if c.slot(cell.id != 0 || cell.long != 0 || cell.short != 0) {
 			c.u32(&cell.id)
 			c.f32(&cell.long)
-			c.f32(&cell.short)
+			c.u16((*uint16)(&cell.short))
 			c.flag(&cell.grave)
-			c.u8(&cell.nameLen, nameCap+1)
-			c.bytes(cell.name[:cell.nameLen])
+			c.packed(&cell.name.form, cell.name.b[:])
 		}
 	}
 }
@@ -159,16 +161,15 @@ func (s *Session) code(c *coder) {
 	if !c.slot(s.id != 0) {
 		return
 	}
-	c.u64(&s.id)
-	c.time(&s.last)
+	c.u32(&s.id)
+	c.u32((*uint32)(&s.last))
 	c.u16(&s.intents)
 	c.u16(&s.fired)
 	c.text(&s.credential.form, s.credential.b[:])
-	c.text(&s.tainted.form, s.tainted.b[:])
-	c.text(&s.recalled.form, s.recalled.b[:])
+	c.reference(&s.tainted)
 	c.u32(&s.poison)
 	for i := range s.surprises {
-		c.f32(&s.surprises[i])
+		c.u16((*uint16)(&s.surprises[i]))
 	}
 	c.u32(&s.worded)
 	for i := range s.read {
@@ -192,7 +193,7 @@ func (m *poisonedRecord) code(c *coder) {
 	}
 	c.u32(&m.record)
 	c.u32(&m.session)
-	c.text(&m.written.form, m.written.b[:])
+	c.reference(&m.written)
 }
 
 // A coder writes to the end of buf, or reads from its beginning. After the
@@ -280,8 +281,6 @@ func (c *coder) i64(v *int64) {
 	*v = int64(u)
 }
 
-func (c *coder) time(v *event.Timestamp) { c.i64((*int64)(v)) }
-
 func (c *coder) f32(v *float32) {
 	u := math.Float32bits(*v)
 	c.u32(&u)
@@ -311,6 +310,20 @@ func (c *coder) bytes(b []byte) {
 	} else {
 		copy(have, b)
 	}
+}
+
+func (c *coder) reference(r *Reference) { c.packed(&r.form, r.b[:]) }
+
+// packed is a packing and the bytes that it uses.
+func (c *coder) packed(k *packing, b []byte) {
+	n := c.take(1)
+	if !c.reading {
+		n[0] = byte(*k)
+	} else if *k = packing(n[0]); !k.fits(len(b)) {
+		c.fail(fmt.Errorf("has a text of packing %#x where %d bytes can stand", n[0], len(b)))
+		*k = 0
+	}
+	c.bytes(b[:k.size()])
 }
 
 // text is a form and the bytes that it uses.

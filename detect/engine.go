@@ -166,18 +166,19 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 }
 
 func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
-	passed := elapsed(p.budgeted, ev.Time)
+	now := instantOf(ev.Time)
+	passed := elapsed(p.budgeted, now)
 	switch {
 	case p.budgeted == 0:
 		passed = 0
 		for _, d := range e.detectors {
 			p.wealth[d.about.Slot] = firstWealth(d.share)
 		}
-		p.budgeted = ev.Time
+		p.budgeted = now
 	case passed < settling:
 		passed = 0
 	default:
-		p.budgeted = ev.Time
+		p.budgeted = now
 	}
 	v := e.view(ev, p)
 	v.passed = passed

@@ -79,7 +79,7 @@ func TestEncodingRefusesWhatItCannotRead(t *testing.T) {
 	}
 	f("nothing", nil, "is cut off")
 	f("half", good[:len(good)/2], "is cut off")
-	f("another version", append([]byte{encoding + 1}, good[1:]...), "has encoding version 3, this build reads 2")
+	f("another version", append([]byte{encoding + 1}, good[1:]...), "has encoding version 4, this build reads 3")
 	f("something after it", append(good, 0), "has 1 bytes too many")
 }
 
@@ -87,7 +87,7 @@ func FuzzUnmarshalProfile(f *testing.F) {
 	p := grown(f, 300).agents["a"].profile
 	f.Add(p.AppendBinary(nil))
 	f.Add([]byte{encoding})
-	f.Add([]byte("\x02" + strings.Repeat("0", 54))) // one wrong value, and more behind it
+	f.Add([]byte("\x03" + strings.Repeat("0", 54))) // one wrong value, and more behind it
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e := New(DefaultRules())
 		if err := e.Restore("a", b); err != nil {

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	cells     = 13       // privileges told apart; all others share one more cell
-	longRun   = 2000     // uses that the long histogram remembers
-	shortGain = 0.02     // weight of the newest use in the short histogram
-	shortRun  = 49       // independent uses that the short histogram is worth: half of its 2/gain - 1 effective ones
-	nameCap   = 18       // bytes of a privilege's name that are kept for explanations
-	dispGain  = 1.0 / 16 // weight of the newest value in the running dispersion
+	cells    = 13       // privileges told apart; all others share one more cell
+	longRun  = 2000     // uses that the long histogram remembers
+	dispGain = 1.0 / 16 // weight of the newest value in the running dispersion
+
+	shortMemory = 50 // one over the weight of the newest use in the short histogram
+	shortRun    = 49 // independent uses that it is worth: half of the 2 shortMemory - 1 that are effective
 
 	unknownDispersion = 1 // until the agent has shown its own
 )
@@ -32,18 +32,35 @@ type Histogram struct {
 }
 
 type cell struct {
-	id          uint32 // fingerprint of the privilege
-	long, short float32
-	grave       bool // it was used to an effect of high impact
-	nameLen     uint8
-	name        [nameCap]byte
+	id    uint32 // fingerprint of the privilege
+	long  float32
+	short share16
+	grave bool // it was used to an effect of high impact
+	name  label
+}
+
+// A share16 is a share in units of 1/65535. What is less than 1/2600 of the last
+// hundred uses does not fade to nothing; such shares are not looked at.
+type share16 uint16
+
+const wholeShare = math.MaxUint16
+
+func (s share16) of() float64 { return float64(s) / wholeShare }
+
+// learn takes one more use in, which the share is of or not.
+func (s share16) learn(used bool) share16 {
+	const half = shortMemory / 2
+	if used {
+		return s + share16((wholeShare-uint32(s)+half)/shortMemory)
+	}
+	return s - share16((uint32(s)+half)/shortMemory)
 }
 
 func (c *cell) label() string {
 	if c.id == 0 {
 		return "others"
 	}
-	return string(c.name[:c.nameLen])
+	return c.name.String()
 }
 
 // at returns the cell of a privilege: its own, a free one, or the shared last one.
@@ -56,7 +73,7 @@ func (h *Histogram) at(privilege string) *cell {
 		}
 		if c.id == 0 {
 			c.id = id
-			c.nameLen = uint8(copy(c.name[:], privilege))
+			c.name.set(privilege)
 			return c
 		}
 	}
@@ -85,10 +102,11 @@ func (h *Histogram) learn(privilege string, grave, suspect bool) {
 		if !suspect {
 			c.long += float32(gain * (one - c.long))
 		}
-		if h.seen == 1 {
-			c.short = one
-		} else {
-			c.short += float32(shortGain * (one - c.short))
+		switch {
+		case h.seen > 1:
+			c.short = c.short.learn(c == used)
+		case c == used:
+			c.short = wholeShare
 		}
 	}
 }
@@ -122,7 +140,7 @@ func (d divergence) done() divergence { return divergence{math.Max(d.g, 0), max(
 func (h *Histogram) shift() divergence {
 	var d divergence
 	for i := range h.cell {
-		d.add(float64(h.cell[i].long), float64(h.cell[i].short))
+		d.add(float64(h.cell[i].long), h.cell[i].short.of())
 	}
 	return d.done()
 }
@@ -204,7 +222,7 @@ func (h *Histogram) due() bool { return h.seen >= 2*shortRun && h.seen%evaluateE
 func (h *Histogram) risen() *cell {
 	most := &h.cell[0]
 	for i := range h.cell {
-		if c := &h.cell[i]; c.short-c.long > most.short-most.long {
+		if c := &h.cell[i]; c.short.of()-float64(c.long) > most.short.of()-float64(most.long) {
 			most = c
 		}
 	}

@@ -64,6 +64,8 @@ func (d Memory) Explain(v View) Claim {
 		c.Observed = "an earlier session wrote the record; " + c.Observed
 		c.Evidence = append(c.Evidence, m.written.String())
 	}
-	c.Evidence = append(c.Evidence, s.recalled.String())
+	if p.recalled.session == s.id {
+		c.Evidence = append(c.Evidence, p.recalled.read.String())
+	}
 	return c
 }

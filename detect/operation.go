@@ -50,6 +50,6 @@ func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.
 func (h *Histogram) reanchor() {
 	h.uses, h.creep = min(h.uses, 2*shortRun), 0
 	for i := range h.cell {
-		h.cell[i].long = h.cell[i].short
+		h.cell[i].long = float32(h.cell[i].short.of())
 	}
 }

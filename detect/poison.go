@@ -7,9 +7,15 @@ const poisonSlots = 4
 
 // A poisonedRecord is a memory record whose content came from untrusted origin.
 type poisonedRecord struct {
-	record  uint32 // fingerprint of store and record id
-	session uint32 // fingerprint of the one that wrote it
-	written Brief  // event that wrote it
+	record  uint32    // fingerprint of store and record id
+	session uint32    // fingerprint of the one that wrote it
+	written Reference // to the event that wrote it
+}
+
+// recalled says by which event a session read a poisoned record.
+type recalled struct {
+	session uint32
+	read    Reference
 }
 
 // poisoned returns what is known of the record that ev names, nil if nothing is held against it.
@@ -34,7 +40,7 @@ func (p *Profile) poison(record uint32) *poisonedRecord {
 // an earlier session of this agent wrote it.
 func (p *Profile) readsPoison(ev *event.Event, s *Session) bool {
 	m := p.poisoned(ev)
-	if m != nil && m.session == fingerprint(s.id) {
+	if m != nil && m.session == s.id {
 		return false
 	}
 	return m != nil || ev.Origin == event.FromUntrusted && ev.Record != ""
@@ -57,6 +63,6 @@ func (p *Profile) wrote(ev *event.Event, s *Session) {
 		p.nextPoison = (p.nextPoison + 1) % poisonSlots
 		fallthrough
 	case untrusted:
-		*m = poisonedRecord{record: fingerprint(hash(ev.Store, ev.Record)), session: fingerprint(s.id), written: brief(ev.ID)}
+		*m = poisonedRecord{record: fingerprint(hash(ev.Store, ev.Record)), session: s.id, written: reference(ev.ID)}
 	}
 }

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math"
 	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -10,9 +11,9 @@ import (
 // pointers: nothing that an agent does can make it grow.
 type Profile struct {
 	seen    Seen
-	first   event.Timestamp
-	last    event.Timestamp
-	events  uint64  // learned
+	first   instant
+	last    instant
+	events  uint32  // learned
 	days    float32 // since it is mature, the last few months of them
 	role    Brief
 	tenant  Brief
@@ -24,7 +25,7 @@ type Profile struct {
 	drifted   bool // drift was reported and has not gone back
 	announces bool // its builds have come with a change of configuration
 
-	budgeted event.Timestamp // until when wealth is paid in
+	budgeted instant // until when wealth is paid in
 	wealth   [maxDetectors]Wealth
 	common   Wealth // what no detector could save
 
@@ -37,6 +38,7 @@ type Profile struct {
 
 	sessions   [sessionSlots]Session
 	poisons    [poisonSlots]poisonedRecord
+	recalled   recalled // a poisoned record, by the last session that did
 	volumes    Volumes
 	deployed   uint32 // hour, since 1970, of the last change of configuration
 	nextPoison uint8
@@ -71,10 +73,11 @@ func (p *Profile) mature() bool {
 // observe takes in what holds of every event, suspect or not: who the agent is,
 // how far time has come, what its sessions did.
 func (p *Profile) observe(ev *event.Event) {
+	now := instantOf(ev.Time)
 	if p.first == 0 {
-		p.first, p.last = ev.Time, ev.Time
+		p.first, p.last = now, now
 	}
-	p.first, p.last = min(p.first, ev.Time), max(p.last, ev.Time)
+	p.first, p.last = min(p.first, now), max(p.last, now)
 	if ev.Role != "" {
 		p.role.set(ev.Role)
 	}
@@ -138,7 +141,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 	}
 	p.anchors.learn(ev)
 	p.volumes.learn(v, suspect, reported)
-	if !suspect {
+	if !suspect && p.events < math.MaxUint32 {
 		p.events++
 	}
 }

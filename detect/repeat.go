@@ -13,8 +13,16 @@ const (
 type Seen struct {
 	applied int64 // offset of the last event taken in; -1 for none
 	sources [sourceSlots]sourceMark
-	recent  [recentIDs]uint64
-	next    uint8 // slot of recent that the next id takes
+	recent  [recentIDs]idHash // newest first
+}
+
+// An idHash is 48 bits of an id's hash: one in 35,000,000,000,000 new events is taken
+// for one of the eight before it. Zero stands for an empty slot.
+type idHash [3]uint16
+
+func idHashOf(id string) idHash {
+	h := hash(id)
+	return idHash{uint16(h) | 1, uint16(h >> 16), uint16(h >> 32)}
 }
 
 // A sourceMark is how far the events of one raw partition have come. They come
@@ -33,7 +41,7 @@ func (s *Seen) again(ev *event.Event, src event.Source) bool {
 	if ev.ID == "" {
 		return false
 	}
-	h := hash(ev.ID)
+	h := idHashOf(ev.ID)
 	for _, r := range s.recent {
 		if r == h {
 			return true
@@ -59,8 +67,8 @@ func (s *Seen) take(ev *event.Event, src event.Source) {
 		}
 	}
 	if ev.ID != "" {
-		s.recent[s.next%recentIDs] = hash(ev.ID)
-		s.next = (s.next + 1) % recentIDs
+		copy(s.recent[1:], s.recent[:])
+		s.recent[0] = idHashOf(ev.ID)
 	}
 }
 

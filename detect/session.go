@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math"
 	"slices"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -12,23 +13,22 @@ const sessionSlots = 4
 
 // A Session is what must be remembered of one session to judge its later events.
 type Session struct {
-	id      uint64
-	last    event.Timestamp
+	id      uint32 // fingerprint of its name
+	last    instant
 	intents uint16 // effects that the user asked for, a bit each; see the lowest and the highest one
 	fired   uint16 // detectors that have spoken in this session, a bit each
 
-	credential Text       // that the session acts with
-	tainted    Brief      // event that brought untrusted content in
-	recalled   Brief      // event that read a poisoned memory record
-	unanswered uint8      // turns with calls since a result came in last; it stands here to fill a gap
-	poison     uint32     // fingerprint of that record
-	surprises  [2]float32 // the largest to the agent's peers, in nats
-	worded     uint32     // tools called in the user's own words, a Bloom filter
-	read       [2]uint32  // fingerprints of the memory records read last
+	credential Text      // that the session acts with
+	tainted    Reference // to the event that brought untrusted content in
+	poison     uint32    // fingerprint of the poisoned memory record that was read first
+	surprises  [2]nats16 // the largest to the agent's peers
+	worded     uint32    // tools called in the user's own words, a Bloom filter
+	read       [2]uint32 // fingerprints of the memory records read last
 
-	delegated uint32 // scopes of its credential that were handed on, a bit each, by their place
-	numbers   numbers
-	scopes    uint16 // checksum of those that its credential was seen with last
+	delegated  uint32 // scopes of its credential that were handed on, a bit each, by their place
+	numbers    numbers
+	unanswered uint8  // turns with calls since a result came in last
+	scopes     uint16 // checksum of those that its credential was seen with last
 }
 
 // asked reports whether the user asked for e, and whether it is known what the user asked for.
@@ -47,8 +47,8 @@ const (
 )
 
 // with returns the surprises with one more.
-func (s *Session) with(nats float64) [2]float32 {
-	top, x := s.surprises, float32(nats)
+func (s *Session) with(nats float64) [2]nats16 {
+	top, x := s.surprises, nats16Of(nats)
 	for i := range top {
 		if x > top[i] {
 			x, top[i] = top[i], x
@@ -61,8 +61,17 @@ func (s *Session) with(nats float64) [2]float32 {
 // things come about among the agent's peers: the largest and a quarter of the next.
 func (s *Session) against(nats float64) float64 {
 	top := s.with(nats)
-	return float64(top[0]) + float64(top[1])/4
+	return top[0].nats() + top[1].nats()/4
 }
+
+// A nats16 is evidence in units of 1/512 nat; beyond 128 nats there is no more.
+type nats16 uint16
+
+func nats16Of(x float64) nats16 {
+	return nats16(math.Round(math.Max(0, math.Min(x*512, math.MaxUint16))))
+}
+
+func (n nats16) nats() float64 { return float64(n) / 512 }
 
 // calledInWords reports whether a tool was called with an argument in the user's own words.
 func (s *Session) calledInWords(tool string) bool {
@@ -107,7 +116,7 @@ func (p *Profile) find(id string) *Session {
 	if id == "" {
 		return nil
 	}
-	h := hash(id)
+	h := fingerprint(hash(id))
 	for i := range p.sessions {
 		if p.sessions[i].id == h {
 			return &p.sessions[i]
@@ -127,7 +136,7 @@ func (p *Profile) follow(id string) *Session {
 			oldest = &p.sessions[i]
 		}
 	}
-	*oldest = Session{id: hash(id)}
+	*oldest = Session{id: fingerprint(hash(id))}
 	return oldest
 }
 
@@ -140,7 +149,7 @@ func (p *Profile) track(ev *event.Event) {
 		return
 	}
 	p.trackSignals(ev, s)
-	s.last = max(s.last, ev.Time)
+	s.last = max(s.last, instantOf(ev.Time))
 	for _, e := range ev.Intents {
 		s.intents |= intent(e) | told
 	}
@@ -170,7 +179,7 @@ func (p *Profile) track(ev *event.Event) {
 		}
 		if s.poison == 0 && p.readsPoison(ev, s) {
 			s.poison = fingerprint(hash(ev.Store, ev.Record))
-			s.recalled.set(ev.ID)
+			p.recalled = recalled{session: s.id, read: reference(ev.ID)}
 		}
 	}
 }

@@ -3,7 +3,6 @@ package detect
 import (
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
@@ -76,7 +75,7 @@ func impair(v View) occasion {
 			}
 		}
 		if fresh {
-			level := doublings(int64(s.last.Sub(ev.Time) / clockSlack))
+			level := doublings(int64(s.last.Sub(instantOf(ev.Time)) / clockSlack))
 			o.shows(e, backwards, level, e.beyond(backwards, level, 1))
 		}
 		if late {
@@ -189,7 +188,7 @@ func (p *Profile) numbersAfter(ev *event.Event, s *Session) (after numbers, fres
 	if p.inOrder() {
 		return s.numbers.next(ev.Seq.V, true, ev.Name == event.SessionEnd)
 	}
-	return s.numbers.next(ev.Seq.V, false, ev.Time.Sub(s.last) >= clockSlack)
+	return s.numbers.next(ev.Seq.V, false, instantOf(ev.Time).Sub(s.last) >= clockSlack)
 }
 
 // count counts the calls that tell no origins, in whichever session.
@@ -256,7 +255,7 @@ func (d Telemetry) Explain(v View) Claim {
 	case backwards:
 		return Claim{
 			Reason:   fmt.Sprintf("the clock of %s went back", ev.Agent),
-			Observed: fmt.Sprintf("number %d of this session is %s older than one before it", ev.Seq.V, s.last.Sub(ev.Time).Round(time.Second)),
+			Observed: fmt.Sprintf("number %d of this session is %s older than one before it", ev.Seq.V, s.last.Sub(instantOf(ev.Time))),
 			Baseline: fmt.Sprintf("less than %s until now; %s", clockSlack<<h.items[backwards], since),
 		}
 	case silence:

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 
 	"github.com/cespare/xxhash/v2"
@@ -14,14 +15,14 @@ type Text struct {
 	b    [32]byte
 }
 
-// Brief is a Text of up to 26 bytes, room for a ULID, or of 52 digits.
+// Brief is a Text of up to 26 bytes, or of 52 digits.
 type Brief struct {
 	form form
 	b    [26]byte
 }
 
-func (t *Text) set(s string)  { *t = Text{}; t.form = pack(t.b[:], s) }
-func (t *Brief) set(s string) { *t = Brief{}; t.form = pack(t.b[:], s) }
+func (t *Text) set(s string)  { *t = Text{}; t.form = packText(t.b[:], s) }
+func (t *Brief) set(s string) { *t = Brief{}; t.form = packText(t.b[:], s) }
 
 // brief returns s as a Brief.
 func brief(s string) Brief {
@@ -54,10 +55,10 @@ func (f form) fits(size int) bool {
 
 const uuidLen = 36
 
-// pack puts s into b in the shortest form that gives all of it back.
-func pack(b []byte, s string) form {
+// packText puts s into b in the shortest form that gives all of it back.
+func packText(b []byte, s string) form {
 	if len(s) == uuidLen && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' {
-		if digits(b, s[:8]) && digits(b[4:], s[9:13]) && digits(b[6:], s[14:18]) && digits(b[8:], s[19:23]) && digits(b[10:], s[24:]) {
+		if unhex(b, s[:8]) && unhex(b[4:], s[9:13]) && unhex(b[6:], s[14:18]) && unhex(b[8:], s[19:23]) && unhex(b[10:], s[24:]) {
 			return uuid | 16
 		}
 		clear(b)
@@ -66,24 +67,27 @@ func pack(b []byte, s string) form {
 		return form(copy(b, s))
 	}
 	if len(s)%2 == 0 && len(s) <= 2*len(b) {
-		if digits(b, s) {
+		if unhex(b, s) {
 			return digit | form(len(s)/2)
 		}
 		clear(b)
 	}
+	return form(shorten(b, s))
+}
+
+// shorten fills b with the beginning of s and, after a tilde, a hash of the whole.
+func shorten(b []byte, s string) int {
 	const tail = 1 + 16
 	n := copy(b[:len(b)-tail], s)
 	b[n] = '~'
 	var sum [8]byte
-	for i, h := 0, xxhash.Sum64String(s); i < len(sum); i++ {
-		sum[i] = byte(h >> (56 - 8*i))
-	}
+	binary.BigEndian.PutUint64(sum[:], xxhash.Sum64String(s))
 	hex.Encode(b[n+1:], sum[:])
-	return form(len(b))
+	return len(b)
 }
 
-// digits decodes lower-case hexadecimal digits, and reports whether s is made of them.
-func digits(dst []byte, s string) bool {
+// unhex decodes lower-case hexadecimal digits, and reports whether s is made of them.
+func unhex(dst []byte, s string) bool {
 	for i := range len(s) {
 		var v byte
 		switch c := s[i]; {

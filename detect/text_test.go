@@ -50,3 +50,45 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+func TestReferencesGiveBackWhatFits(t *testing.T) {
+	for _, s := range []string{"", "a", "stakeout.raw/11/1234567890", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "0192f0c1-2b3c-7d4e-8f50-617283940a1b",
+		strings.Repeat("0af9", 9), "V1StGXR8_Z5jdHi6B-myT", "agent-17/2026.01_05", strings.Repeat("z", 27), "Ärger mit Umlaut"} {
+		if got := reference(s).String(); got != s {
+			t.Errorf("a Reference of %q reads %q", s, got)
+		}
+	}
+	long := strings.Repeat("https://login.example/", 4)
+	a, b := reference(long+"a"), reference(long+"b")
+	if a == b || !strings.HasPrefix(a.String(), "h~") || len(a.String()) != 18 {
+		t.Errorf("shortened to %q and %q, want two that begin alike", a, b)
+	}
+}
+
+func TestLabelsKeepTheBeginning(t *testing.T) {
+	for s, want := range map[string]string{"tickets:attachment": "tickets:attachment", "tickets:attachments": "tickets:attachment",
+		"Tickets:Attach": "Tickets:Atta", "crm:read": "crm:read", "": "", "arn:aws/s3:GetObject": "arn:aws/s3:G"} {
+		var l label
+		if l.set(s); l.String() != want {
+			t.Errorf("a label of %q reads %q, want %q", s, l, want)
+		}
+	}
+}
+
+func FuzzReference(f *testing.F) {
+	f.Add("0192f0c1-2b3c-7d4e-8f50-617283940a1b")
+	f.Add("01ARZ3NDEKTSV4RRFFQ69G5FAV")
+	f.Add(strings.Repeat("a/.9-_", 4))
+	f.Fuzz(func(t *testing.T, s string) {
+		r := reference(s)
+		if !r.form.fits(len(r.b)) {
+			t.Errorf("%q has packing %#x", s, r.form)
+		}
+		if got := r.String(); got != s && (len(s) <= len(r.b) || !strings.Contains(got, "~")) {
+			t.Errorf("%q reads %q", s, got)
+		}
+		if r.empty() != (s == "") {
+			t.Errorf("%q is empty: %t", s, r.empty())
+		}
+	})
+}
