@@ -11,8 +11,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"iter"
 	"strings"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -25,7 +23,7 @@ type Engine struct {
 	bill      *bill // of materials; nil: the rules have none
 	detectors []watching
 	agents    map[string]*agent
-	changed   []*agent // since Changed last ran to its end, in order of change
+	changed   []*agent // not yet yielded as they are, in order of their first change
 	stats     Stats
 	peers     *Peers          // nil: every agent is held against its own past alone
 	none      Session         // of an event without one
@@ -47,6 +45,7 @@ type watching struct {
 
 type agent struct {
 	id      string
+	since   int64 // where it is changed, the offset of the first event that no yielded encoding holds
 	changed bool
 	stored  bool // Changed has yielded it, or Restore made it
 	gone    bool // forgotten
@@ -154,7 +153,7 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 	}
 	p.seen.applied = offset
 	if !a.changed {
-		a.changed = true
+		a.changed, a.since = true, offset
 		e.changed = append(e.changed, a)
 	}
 	if p.seen.again(ev, src) {
@@ -188,9 +187,13 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 	var fired uint16
 	suspect := false
 	for i, d := range e.detectors {
+		slot, common, none := d.about.Slot, &p.common, Wealth(0)
 		t := d.Judge(v)
-		slot := d.about.Slot
-		level, ok, watching := purse{&p.wealth[slot], &p.common, d.share, e.rules.Budget, &e.stats.Risked[slot]}.decide(t, passed, p.watching>>slot&1 != 0)
+		if x := &p.doubts[slot]; *x != 0 {
+			*x = x.fade(ev.Time)
+			t, common = x.calibrated(t, d.share), &none
+		}
+		level, ok, watching := purse{&p.wealth[slot], common, d.share, e.rules.Budget, &e.stats.Risked[slot]}.decide(t, passed, p.watching>>slot&1 != 0)
 		p.watching = p.watching&^(1<<slot) | bit(watching)<<slot
 		suspect = suspect || t.suspect()
 		if !ok || v.Session.fired&(1<<i) != 0 && !t.Certain {
@@ -235,7 +238,7 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User), Parent: strings.Clone(ev.Parent),
 		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
 		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level, Normal: cmp.Or(c.Normal, a.Normal),
-		Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.version(),
+		Novel: v.novel(), Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.version(),
 	}
 	for _, entity := range c.Entities {
 		f.Entities = append(f.Entities, Entity{entity.Kind, strings.Clone(entity.Name)})
@@ -257,52 +260,6 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 		f.Tenant = p.tenant.String()
 	}
 	return f
-}
-
-// Changed yields the agents that were forgotten since it last ran to its end,
-// each with nil, and then those whose profiles changed, in order of change, with
-// their encodings, each valid until the next.
-func (e *Engine) Changed() iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
-		for _, id := range e.gone {
-			if !yield(id, nil) {
-				return
-			}
-		}
-		var buf []byte
-		for _, a := range e.changed {
-			if a.gone {
-				continue
-			}
-			buf = a.profile.AppendBinary(buf[:0])
-			if !yield(a.id, buf) {
-				return
-			}
-		}
-		for _, a := range e.changed {
-			a.changed, a.stored = false, true
-		}
-		clear(e.changed) // an agent that was forgotten is to be freed
-		e.changed, e.gone = e.changed[:0], nil
-	}
-}
-
-// Restore takes in a profile as Changed yielded it; what is nil forgets the
-// agent. Of two encodings for one agent the one that has taken in more stands.
-func (e *Engine) Restore(id string, encoded []byte) error {
-	e.order = nil
-	if encoded == nil {
-		delete(e.agents, id)
-		return nil
-	}
-	restored := &agent{id: strings.Clone(id), stored: true}
-	if err := restored.profile.UnmarshalBinary(encoded); err != nil {
-		return fmt.Errorf("profile of %s: %w", id, err)
-	}
-	if have := e.agents[id]; have == nil || have.profile.seen.applied < restored.profile.seen.applied {
-		e.agents[restored.id] = restored
-	}
-	return nil
 }
 
 func bit(b bool) uint16 {
