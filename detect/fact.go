@@ -12,14 +12,14 @@ import (
 // that it met it for the first time, or in another form than before.
 //
 // Facts of one agent come in the order of its events. Those of several agents come in
-// any order, and each may come again: who judges facts goes by their times and
-// takes the earliest.
+// any order, and each may come again: who judges facts puts them in order first.
 type Fact struct {
 	Kind   FactKind        `json:"kind"`
 	Entity string          `json:"entity"` // its name among those of its kind and tenant
 	Tenant string          `json:"tenant,omitempty"`
 	Time   event.Timestamp `json:"time"`
-	Event  string          `json:"event"` // id of the event that says so
+	Latest event.Timestamp `json:"latest,omitzero"` // time of the agent's events so far, to the second; it never goes back
+	Event  string          `json:"event"`           // id of the event that says so
 	Agent  string          `json:"agent"`
 	Source string          `json:"source,omitempty"` // raw topic that the event came by, where it is known
 
@@ -73,6 +73,14 @@ const (
 
 // Key is what facts about the same entity have in common, and no others.
 func (f *Fact) Key() string { return string(f.Kind) + "\x00" + f.Tenant + "\x00" + f.Entity }
+
+// Group is what facts have in common whose habits are looked at together: those of
+// one kind in one tenant. They go to one partition.
+func (f *Fact) Group() string { return string(f.Kind) + "\x00" + f.Tenant }
+
+// Place is where f stands among the facts of all agents: at the time of its event,
+// but not before what its agent told earlier.
+func (f *Fact) Place() event.Timestamp { return max(f.Time, f.Latest) }
 
 // Encode returns f as JSON.
 func (f *Fact) Encode() ([]byte, error) {

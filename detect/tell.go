@@ -166,7 +166,7 @@ func (e *Engine) news(a *agent, ev *event.Event, id uint64) bool {
 func (e *Engine) fact(a *agent, ev *event.Event, f Fact) {
 	p := &a.profile
 	f.Entity = entityName(f.Entity)
-	f.Time, f.Event, f.Agent, f.Role, f.Tenant = ev.Time, ev.ID, ev.Agent, ev.Role, ev.Tenant
+	f.Time, f.Latest, f.Event, f.Agent, f.Role, f.Tenant = ev.Time, p.last.stamp(), ev.ID, ev.Agent, ev.Role, ev.Tenant
 	f.Session, f.User, f.Parent, f.Chain = ev.Session, ev.User, ev.Parent, ev.Chain
 	f.Credential = Credential{ID: ev.CredentialID, Issuer: ev.CredentialIssuer, Subject: ev.CredentialSubject}
 	if s := p.find(ev.Session); f.Credential.ID == "" && s != nil {

@@ -210,7 +210,7 @@ func backtest(t testing.TB, file string) (ids []string) {
 	t.Helper()
 	r, err := rules.Detection("")
 	check(t, err)
-	e, joint := detect.New(r), entity.New(r, 1)
+	e, joint := detect.New(r), entity.New(r)
 	var d event.Decoder
 	var ev event.Event
 	for i, line := range lines(t, file) {

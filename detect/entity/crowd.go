@@ -21,6 +21,11 @@ const (
 	maxCrowd = 32 // agents that are told apart
 	minCrowd = 4  // agents: fewer are no crowd
 	enough   = 20 // things of a kind, before one of them can stand out
+
+	// maxWeekly is how many agents are told apart in a week: with more than that, one
+	// day of it had the largest crowd there is.
+	maxWeekly = 7 * maxCrowd
+	week      = event.Timestamp(7 * 24 * time.Hour)
 )
 
 // A gathering is what it means that many agents meet one thing of a kind.
@@ -53,7 +58,7 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 	t := e.thing(f, f.Key())
 	j, on := e.joint[detect.CrowdDetector]
 	u := g.unit(f.Store)
-	if f.Deployed || u == nil || !on {
+	if u == nil || !on || !t.meetsFirst(f) || f.Deployed {
 		return nil
 	}
 	t.visit(f)
@@ -73,7 +78,7 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 	p, usual := u.rank(t.widest)
 	// Each thing is a test: so many of them, of three kinds, are made in an agent-day.
 	const kinds = 3
-	rate := p * float64(u.things) * e.partitions * float64(len(g.units)) / exposure
+	rate := p * float64(u.things) * float64(len(g.units)) / exposure
 	if rate > j.share/kinds {
 		return nil
 	}
@@ -91,6 +96,21 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 		observed: fmt.Sprintf("%d agents within a day, the last of them %s", t.widest, f.Agent),
 		baseline: fmt.Sprintf("of %d others of its kind the most %s had %d agents within a day", u.things-1, k.met, usual),
 	})}
+}
+
+// meetsFirst reports whether an agent meets the thing for the first time in a week.
+// An agent tells that once, but again after the process that watches it was
+// restarted: a restart gathers nobody.
+func (t *thing) meetsFirst(f *detect.Fact) bool {
+	now, who := f.Place()/week, person("agent", f.Agent)
+	if now > t.week {
+		t.week, t.weekly = now, t.weekly[:0]
+	}
+	if now < t.week || len(t.weekly) >= maxWeekly || slices.Contains(t.weekly, who) {
+		return false
+	}
+	t.weekly = append(t.weekly, who)
+	return true
 }
 
 // visit notes that an agent met the thing.

@@ -23,14 +23,13 @@ import (
 
 // An Engine judges the facts of one partition. It is not for concurrent use.
 type Engine struct {
-	rules      detect.Rules
-	partitions float64 // of the facts; this engine sees one of them
-	joint      map[string]joint
-	things     map[string]*thing
-	groups     map[string]*group
-	limit      int // of entities
-	stats      Stats
-	sources    []string // of the findings of the fact observed last
+	rules   detect.Rules
+	joint   map[string]joint
+	things  map[string]*thing
+	groups  map[string]*group
+	limit   int // of entities
+	stats   Stats
+	sources []string // of the findings of the fact observed last
 }
 
 // joint is a detector in force.
@@ -49,10 +48,9 @@ type Stats struct {
 // maxEntities is how many entities an engine holds unless told otherwise.
 const maxEntities = 250_000
 
-// New returns an engine that knows no entity and sees the facts of one of so many partitions.
-func New(r detect.Rules, partitions int) *Engine {
-	e := &Engine{rules: r, partitions: float64(max(partitions, 1)), joint: map[string]joint{},
-		things: map[string]*thing{}, groups: map[string]*group{}, limit: maxEntities}
+// New returns an engine that knows no entity. All facts of a group come to one engine.
+func New(r detect.Rules) *Engine {
+	e := &Engine{rules: r, joint: map[string]joint{}, things: map[string]*thing{}, groups: map[string]*group{}, limit: maxEntities}
 	for _, j := range r.Joint {
 		e.joint[j.Name] = joint{j.Prior, j.Share * r.Budget}
 	}

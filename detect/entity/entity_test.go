@@ -47,10 +47,10 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		"tool_shadowing_fires", "tool_bad_from_the_start", "record_fires", "record_laundered"} {
 		t.Run(name, func(t *testing.T) {
 			inOrder := facts(t, all[name])
-			want := claims(observe(entity.New(detect.DefaultRules(), 1), inOrder))
+			want := claims(observe(entity.New(detect.DefaultRules()), inOrder))
 			for seed := range uint64(50) {
 				rng := rand.New(rand.NewPCG(seed, 1))
-				got := claims(observe(entity.New(detect.DefaultRules(), 1+int(seed%8)), interleave(rng, inOrder)))
+				got := claims(observe(entity.New(detect.DefaultRules()), interleave(rng, inOrder)))
 				if diff := gocmp.Diff(want, got); diff != "" {
 					t.Fatalf("seed %d: claims (-in order +shuffled):\n%s", seed, diff)
 				}
@@ -89,14 +89,14 @@ func TestNothingIsFoundTwice(t *testing.T) {
 	for name, story := range stories(t) {
 		t.Run(name, func(t *testing.T) {
 			told := facts(t, story)
-			first := entity.New(detect.DefaultRules(), 1)
+			first := entity.New(detect.DefaultRules())
 			want := claims(observe(first, told))
 			if again := observe(first, told); len(again) > 0 {
 				t.Errorf("told again, %d findings more: %v", len(again), claims(again))
 			}
 			for cut := range 4 {
 				at := len(told) * cut / 4
-				second := entity.New(detect.DefaultRules(), 1)
+				second := entity.New(detect.DefaultRules())
 				got := claims(observe(second, told[:at]))
 				for id, c := range claims(observe(second, told[at/2:])) { // from the last checkpoint on
 					got[id] = c
@@ -125,7 +125,7 @@ func TestBudget(t *testing.T) {
 		found := 0
 		for seed := range uint64(seeds) {
 			rng := rand.New(rand.NewPCG(seed, 7))
-			e := entity.New(rules, 1)
+			e := entity.New(rules)
 			start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			for day := range days {
 				for a := range agents {
@@ -156,7 +156,7 @@ func token(agent int, id string, at time.Time, known bool) detect.Fact {
 // TestEntitiesAreBounded meets more entities than there is room for: those met
 // longest ago go, and what is met all the time stays.
 func TestEntitiesAreBounded(t *testing.T) {
-	e := entity.New(detect.DefaultRules(), 1)
+	e := entity.New(detect.DefaultRules())
 	e.SetLimit(100)
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range 5000 {
@@ -181,7 +181,7 @@ func TestEntitiesAreBounded(t *testing.T) {
 // TestManySharersOfOneToken counts findings when fifty agents use one token: one
 // for each of the seven agents after the first that are told apart, and no more.
 func TestManySharersOfOneToken(t *testing.T) {
-	e := entity.New(detect.DefaultRules(), 1)
+	e := entity.New(detect.DefaultRules())
 	ids := map[string]bool{}
 	for round := range 2 {
 		for a := range 50 {
@@ -206,7 +206,7 @@ func TestSources(t *testing.T) {
 	day := time.Date(2026, 1, 9, 0, 0, 0, 0, time.UTC)
 	f := func(first, second, want string) {
 		t.Helper()
-		e := entity.New(detect.DefaultRules(), 1)
+		e := entity.New(detect.DefaultRules())
 		a, b := token(1, "tok", day, true), token(2, "tok", day.Add(time.Hour), true)
 		a.Source, b.Source = first, second
 		if found := append(e.Observe(&a), e.Observe(&b)...); len(found) != 1 {
@@ -224,7 +224,7 @@ func TestSources(t *testing.T) {
 
 func BenchmarkObserve(b *testing.B) {
 	const agents = 10_000
-	e := entity.New(detect.DefaultRules(), 8)
+	e := entity.New(detect.DefaultRules())
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	b.ReportAllocs()
 	i := 0

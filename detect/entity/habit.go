@@ -43,7 +43,7 @@ const (
 const memory = 130
 
 func (e *Engine) group(f *detect.Fact) *group {
-	key := string(f.Kind) + "\x00" + f.Tenant
+	key := f.Group()
 	g := e.groups[key]
 	if g == nil {
 		g = &group{first: f.Time, units: map[string]*unit{}}
@@ -87,12 +87,9 @@ func (g *group) unit(name string) *unit {
 const benignOdds = 0.1
 
 // rate is how many surprises of a unit are expected per agent-day, times the units
-// there are: to be held against the share of all of them. What a surprise counts that
-// this partition saw counts for all partitions, because units of credentials and
-// records are spread over them.
+// there are: to be held against the share of all of them.
 func (e *Engine) rate(j joint, g *group, u *unit, f *detect.Fact) float64 {
-	units := float64(len(g.units)) * e.partitions
-	return (units*u.surprises*u.left(f) + j.prior.A) / (g.exposure(f) + j.prior.B)
+	return (float64(len(g.units))*u.surprises*u.left(f) + j.prior.A) / (g.exposure(f) + j.prior.B)
 }
 
 // left is how much is left of a unit's surprises at the time of f.

@@ -33,7 +33,7 @@ func TestStories(t *testing.T) {
 	for name, story := range stories(t) {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
-			engine := entity.New(detect.DefaultRules(), 1)
+			engine := entity.New(detect.DefaultRules())
 			for _, f := range facts(t, story) {
 				for _, f := range engine.Observe(&f) {
 					fmt.Fprintf(&got, "%s %s %s p=%.2g\n  %s\n  observed: %s\n  baseline: %s\n  evidence: %s\n  entities: %v\n",

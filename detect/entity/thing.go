@@ -24,6 +24,9 @@ type thing struct {
 	spoken bool     // of its crowd
 	store  string   // of a record
 
+	week   event.Timestamp // since 1970
+	weekly []uint32        // agents that met it in the week
+
 	source string // that all facts about it came by
 	mixed  bool   // they came by several
 

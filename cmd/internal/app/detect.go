@@ -163,7 +163,7 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		if err != nil {
 			return err
 		}
-		w.out.AppendAt(r.Time, w.topics.Facts, -1, []byte(facts[i].Key()), value, sourceOf(r)...)
+		w.out.AppendAt(r.Time, w.topics.Facts, -1, []byte(facts[i].Group()), value, sourceOf(r)...)
 		w.unsent = true
 	}
 	return nil

@@ -50,12 +50,9 @@ var errReached = errors.New("reached")
 // open takes over a partition. What was processed before is learned, without a finding.
 func (s *sharing) open(ctx context.Context, p stream.Owned) (stream.Processor, error) {
 	started := time.Now()
-	ranges, err := s.client.Offsets(ctx, p.Topic)
-	if err != nil {
-		return nil, fmt.Errorf("open partition %d of %s: %w", p.Partition, p.Topic, err)
-	}
-	w := &shared{sharing: s, partition: p.Partition, engine: entity.New(s.rules, len(ranges))}
+	w := &shared{sharing: s, partition: p.Partition, engine: entity.New(s.rules)}
 	w.engine.SetLimit(s.limit)
+	var err error
 	if w.out, err = s.client.NewProducer(ctx); err != nil {
 		return nil, fmt.Errorf("open partition %d of %s: %w", p.Partition, p.Topic, err)
 	}

@@ -60,7 +60,7 @@ func TestFactsAreFoundOnce(t *testing.T) {
 	ctx, d := testContext(t), testDetection(t)
 	s := testSharing(t, d)
 	events := theft()
-	alone, together := detect.New(d.rules), entity.New(d.rules, 1)
+	alone, together := detect.New(d.rules), entity.New(d.rules)
 	want := map[string]int{}
 	for _, r := range events {
 		var ev event.Event

@@ -52,7 +52,7 @@ type finding struct {
 }
 
 func newRun(cfg Config) *run {
-	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), entities: entity.New(cfg.Rules, 1), agents: map[string]*agent{}, sessions: map[string]*session{}}
+	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), entities: entity.New(cfg.Rules), agents: map[string]*agent{}, sessions: map[string]*session{}}
 	if !cfg.WarmupUntil.IsZero() {
 		r.census = detect.NewCensus()
 		r.engine.Count(r.census)

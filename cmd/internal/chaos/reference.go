@@ -29,7 +29,7 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 	ref := &reference{events: map[string]bool{}, findings: map[string]string{}, sessions: map[[2]string]bool{}, profiles: map[string]detect.Summary{}}
 	var decoder, second event.Decoder
 	var ev, judged event.Event
-	engine, shared := detect.New(rules), entity.New(rules, 1)
+	engine, shared := detect.New(rules), entity.New(rules)
 	for i, r := range raw {
 		if err := decoder.Decode(r.Value, &ev); err != nil {
 			ref.rejects++

@@ -92,7 +92,7 @@ type recallRow struct {
 
 // run gives the events of one fleet to an engine of its own.
 func (r *recall) run(fleet *simulate.Fleet, days float64, events func(func(*event.Event) bool)) {
-	engine, shared := detect.New(detect.DefaultRules()), entity.New(detect.DefaultRules(), 1)
+	engine, shared := detect.New(detect.DefaultRules()), entity.New(detect.DefaultRules())
 	var findings []detect.Finding
 	offset := int64(0)
 	events(func(ev *event.Event) bool {
