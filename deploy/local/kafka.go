@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,6 +65,7 @@ type Kafka struct {
 	addr    string
 	lock    *os.File
 	failure *failure
+	stop    context.CancelFunc
 	close   sync.Once
 }
 
@@ -91,6 +93,7 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 	if err != nil {
 		return nil, err
 	}
+	bound := ln.Addr()
 	if cfg.Advertise != "" {
 		at, err := net.ResolveTCPAddr("tcp", cfg.Advertise)
 		if err != nil {
@@ -103,7 +106,8 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 		kfake.NumBrokers(1),
 		kfake.ClusterID("stakeout-local"),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
-		kfake.GroupMinSessionTimeout(time.Second),
+		kfake.GroupMinSessionTimeout(minSession),
+		kfake.GroupMaxSessionTimeout(maxSession),
 		kfake.WithLogger(kafkaLog{log, k.failure}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.cleaner.backoff.ms": strconv.FormatInt(cfg.CleanInterval.Milliseconds(), 10),
@@ -125,6 +129,9 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 		}
 		return nil, nil, false
 	})
+	watching, stop := context.WithCancel(context.Background())
+	k.stop = stop
+	watchSeats(watching, k.cluster, bound, log)
 	log.Info("embedded kafka started", "addr", k.addr, "dir", cfg.Dir)
 	return k, nil
 }
@@ -149,6 +156,7 @@ func (k *Kafka) Failed() <-chan error { return k.failure.told }
 // saves nothing: it is left as a crash would leave it.
 func (k *Kafka) Close() (err error) {
 	k.close.Do(func() {
+		k.stop()
 		if k.failure.close() {
 			err = k.ln.Close()
 		} else {
