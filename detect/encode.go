@@ -68,6 +68,11 @@ func (p *Profile) code(c *coder) {
 	}
 	c.f32((*float32)(&p.common))
 	c.u16(&p.watching)
+	for i := range p.doubts {
+		if c.slot(p.doubts[i] != 0) {
+			c.octet((*uint8)(&p.doubts[i]))
+		}
+	}
 	c.flag(&p.vouched)
 	c.flag(&p.again)
 	c.flag(&p.drifted)

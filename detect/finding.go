@@ -22,6 +22,7 @@ type Finding struct {
 	Reason   string   `json:"reason"`            // one sentence for a person
 	Observed string   `json:"observed"`          // what was seen
 	Baseline string   `json:"baseline"`          // against what is normal for this agent
+	Novel    []string `json:"novel,omitempty"`   // what the event did for the first time, as the agent's profile remembers it: what a verdict can make it forget
 	Nearest  []string `json:"nearest,omitempty"` // the privileges most like the one exercised that are normal for this agent, three at most
 	Normal   string   `json:"normal,omitempty"`  // what would make it normal
 	PValue   float64  `json:"p_value"`           // probability of something at least this odd from the agent as it is known; 0, with a level of 0, where a rule was broken and chance has no part in it

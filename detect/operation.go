@@ -17,7 +17,7 @@ const (
 	Confirm  Operation = "confirm"  // the baseline is good, however short: judge by it from now on
 )
 
-// Operations lists them.
+// Operations lists them, but for verdicts; see [Verdict].
 func Operations() []Operation { return []Operation{Reset, Reanchor, Confirm} }
 
 // Operate takes in the event, at an offset of the partition, that carries a
@@ -30,6 +30,10 @@ func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.
 		return nil
 	}
 	p := &a.profile
+	if v, ok := op.verdict(); ok {
+		e.judged(p, v, ev.Time)
+		return nil
+	}
 	switch op {
 	case Reset:
 		*p = Profile{seen: p.seen, role: p.role, tenant: p.tenant, issuer: p.issuer, subject: p.subject,
@@ -41,7 +45,7 @@ func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.
 	case Confirm:
 		p.vouched = p.events > 0
 	default:
-		return fmt.Errorf("operation %.20q: is unknown, want one of %v", op, Operations())
+		return fmt.Errorf("operation %.20q: is unknown, want one of %v, or a verdict", op, Operations())
 	}
 	return nil
 }

@@ -29,8 +29,9 @@ type Profile struct {
 	wealth   [maxDetectors]Wealth
 	common   Wealth // what no detector could save
 
-	watching   uint16 // detectors that watch for surprises, a bit each
-	losses     uint16 // sequence numbers that never came
+	doubts     [maxDetectors]doubt // of the verdicts on detectors' findings
+	watching   uint16              // detectors that watch for surprises, a bit each
+	losses     uint16              // sequence numbers that never came
 	privileges Histogram
 	anchors    Anchors
 	novelties  [kinds]Novelty

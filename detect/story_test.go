@@ -27,7 +27,11 @@ var update = flag.Bool("update", false, "rewrite the findings of the stories")
 //	repeat 300 every 1h {...}
 //
 // stands for as many events, the first at the time given, %d in it for the
-// number. The events of all lines are put in order of time. The section rules, where a
+// number. A line
+//
+//	operate false_positive first_use {...}
+//
+// is a person's decision, which the event carries. The events of all lines are put in order of time. The section rules, where a
 // story has one, is the bill of materials beside the rules that are the default.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -101,16 +105,23 @@ func replay(t *testing.T, r detect.Rules, script []byte) []detect.Finding {
 	t.Helper()
 	engine := detect.New(r)
 	var found []detect.Finding
-	for i, ev := range events(t, script) {
+	all, decisions := events(t, script)
+	for i, ev := range all {
+		if op, ok := decisions[ev]; ok {
+			if err := engine.Operate(op, ev, int64(i), event.Source{}); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		found = append(found, engine.Observe(ev, int64(i), event.Source{})...)
 	}
 	return found
 }
 
-// events expands a script.
-func events(t *testing.T, script []byte) []*event.Event {
+// events expands a script, and returns the decisions that some of them carry.
+func events(t *testing.T, script []byte) (out []*event.Event, decisions map[*event.Event]detect.Operation) {
 	t.Helper()
-	var out []*event.Event
+	decisions = map[*event.Event]detect.Operation{}
 	for n, line := range strings.Split(strings.TrimSpace(string(script)), "\n") {
 		count, step := 1, time.Duration(0)
 		if rest, ok := strings.CutPrefix(line, "repeat "); ok {
@@ -124,6 +135,10 @@ func events(t *testing.T, script []byte) []*event.Event {
 			}
 			line = line[strings.IndexByte(line, '{'):]
 		}
+		op, decision := "", false
+		if rest, ok := strings.CutPrefix(line, "operate "); ok {
+			op, line, decision = rest[:strings.IndexByte(rest, '{')], rest[strings.IndexByte(rest, '{'):], true
+		}
 		for i := range count {
 			text := strings.ReplaceAll(line, "%d", fmt.Sprint(i))
 			var ev event.Event
@@ -135,8 +150,11 @@ func events(t *testing.T, script []byte) []*event.Event {
 				ev.ID = fmt.Sprintf("%d.%d", n+1, i)
 			}
 			out = append(out, &ev)
+			if decision {
+				decisions[&ev] = detect.Operation(op)
+			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *event.Event) int { return cmp.Compare(a.Time, b.Time) })
-	return out
+	return out, decisions
 }
