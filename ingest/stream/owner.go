@@ -27,7 +27,8 @@ type owner struct {
 	log       *slog.Logger
 
 	committed int64 // offset of the group; negative before anything was committed
-	pending   int   // records processed since the last checkpoint
+	fresh     int   // records processed since the last checkpoint
+	pending   bool  // something processed is not durable yet
 	since     time.Time
 	lag       *lag
 }
@@ -113,13 +114,13 @@ func (o *owner) own(ctx context.Context) (err error) {
 
 	r := o.c.newReader(o.topic, o.partition, o.committed)
 	defer r.release()
-	o.pending, o.since = 0, time.Now()
+	o.fresh, o.pending, o.since = 0, false, time.Now()
 	for ctx.Err() == nil {
 		if err := o.step(ctx, work, r, proc); err != nil {
 			return err
 		}
 	}
-	return o.checkpoint(work, proc, r.next)
+	return o.checkpoint(work, proc, r.next, true)
 }
 
 // first is the offset of the first record there is.
@@ -150,13 +151,14 @@ func (o *owner) step(ctx, work context.Context, r *reader, proc Processor) error
 			if err := proc.Process(ctx, records); err != nil {
 				return fmt.Errorf("process offsets %d to %d: %w", records[0].Offset, records[len(records)-1].Offset, err)
 			}
-			o.pending += len(records)
+			o.fresh += len(records)
+			o.pending = true
 			o.c.metrics.fetchedRecords.WithLabelValues(o.topic).Add(float64(len(records)))
 		}
 		r.next = r.dec.offset
 		o.lag.next.Store(r.next)
 		if o.due() {
-			if err := o.checkpoint(work, proc, r.next); err != nil {
+			if err := o.checkpoint(work, proc, r.next, o.fresh == 0); err != nil {
 				return err
 			}
 		}
@@ -221,19 +223,26 @@ func (o *owner) skipped(r *reader, over *oversizeError) {
 }
 
 func (o *owner) due() bool {
-	return o.pending >= o.c.cfg.CheckpointRecords || time.Since(o.since) >= o.c.cfg.CheckpointInterval
+	return o.fresh >= o.c.cfg.CheckpointRecords || time.Since(o.since) >= o.c.cfg.CheckpointInterval
 }
 
-// checkpoint has the processor make durable what it did and commits next, the
-// offset after it. Where nothing was processed only the offset moves.
-func (o *owner) checkpoint(ctx context.Context, proc Processor, next int64) error {
+// checkpoint has the processor make durable what it did before next, or of a
+// [Partial] a part of it, and commits the offset before which everything is.
+// Where nothing was processed only the offset moves.
+func (o *owner) checkpoint(ctx context.Context, proc Processor, next int64, all bool) error {
 	start := time.Now()
-	o.since = start
-	if o.pending > 0 {
-		if err := proc.Checkpoint(ctx); err != nil {
+	o.since, o.fresh = start, 0
+	if o.pending {
+		durable, err := next, error(nil)
+		if part, ok := proc.(Partial); ok && !all {
+			durable, err = part.CheckpointPart(ctx, next)
+		} else {
+			err = proc.Checkpoint(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("checkpoint before offset %d: %w", next, err)
 		}
-		o.pending = 0
+		o.pending, next = durable < next, durable
 		o.c.recovered(o.processing())
 	}
 	if next <= o.committed {

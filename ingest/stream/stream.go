@@ -38,6 +38,17 @@ type Processor interface {
 	Checkpoint(ctx context.Context) error
 }
 
+// A Partial is a processor that need not make everything durable each time. What
+// it leaves is processed again after a crash.
+type Partial interface {
+	Processor
+	// CheckpointPart makes durable what is due, and returns the offset before
+	// which everything is; next is the offset after all that was processed. The
+	// group's offset is committed accordingly. It stands in for Checkpoint while
+	// records keep coming; without any, and in the end, there is a Checkpoint.
+	CheckpointPart(ctx context.Context, next int64) (durable int64, err error)
+}
+
 // An Owned is a partition at the moment of its assignment.
 type Owned struct {
 	Topic      string

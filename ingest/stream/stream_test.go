@@ -36,6 +36,7 @@ func suite(t *testing.T, b testBroker) {
 		{"Run", testRun},
 		{"Lag", testLag},
 		{"Resume", testResume},
+		{"Partial", testPartial},
 		{"ProcessorErrors", testProcessorErrors},
 		{"Rebalance", testRebalance},
 		{"Compacted", testCompacted},
