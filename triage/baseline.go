@@ -13,8 +13,8 @@ import (
 // log of its events, under an id. An error has it tried again, with the same id.
 type Operations func(ctx context.Context, agent, id string, op detect.Operation) error
 
-// UseOperations says where decisions about baselines go. It is to be called
-// before Run; without it they are refused.
+// UseOperations says where decisions about baselines go, and verdicts on findings. It
+// is to be called before Run; without it the former are refused, and the latter only suppress.
 func (t *Triage) UseOperations(o Operations) { t.operations = o }
 
 // decisionAge is how old a decision about a baseline may be: a longer-lived one

@@ -70,6 +70,7 @@ func (t *Triage) decideCase(ctx context.Context, b *bus, a command.Approval, ope
 					return "late", err
 				}
 			}
+			i.Withdrawn = i.Verdict // of a closed one: an open one has none
 			i.Closed, i.Verdict, i.By, i.Why = a.Decision == command.Close, a.Verdict, operator, cut(a.Why, maxText)
 			i.Turns++
 			i.Turned, i.Until = eventNow(t), a.Until
@@ -139,7 +140,8 @@ func (t *Triage) acknowledge(ctx context.Context, b *bus, id string) error {
 	}
 }
 
-// tellTurn tells that an incident was closed or reopened, and has the pages of a closed one taken back.
+// tellTurn tells that an incident was closed or reopened, has the pages of a closed
+// one taken back, and hands the verdict to detection.
 func (t *Triage) tellTurn(ctx context.Context, b *bus, i *incident) error {
 	c := command.Case{Incident: i.public(), Change: command.Reopened, Time: event.At(t.now())}
 	turn := fmt.Sprint(i.Turns)
@@ -156,7 +158,10 @@ func (t *Triage) tellTurn(ctx context.Context, b *bus, i *incident) error {
 			}
 		}
 	}
-	return t.tellCase(ctx, b, i, c, hash(i.ID, "turn", turn))
+	if err := t.tellCase(ctx, b, i, c, hash(i.ID, "turn", turn)); err != nil {
+		return err
+	}
+	return t.calibrate(ctx, i)
 }
 
 // resolve takes back the pages of an incident that was closed, on its own or as

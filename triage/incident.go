@@ -40,7 +40,8 @@ type incident struct {
 	Detectors []string        `json:"detectors,omitempty"`
 	Closed    bool            `json:"closed,omitempty"`
 	Verdict   command.Verdict `json:"verdict,omitempty"`
-	By        string          `json:"by,omitempty"` // the operator who closed or reopened it
+	Withdrawn command.Verdict `json:"withdrawn,omitempty"` // that it had before it was reopened
+	By        string          `json:"by,omitempty"`        // the operator who closed or reopened it
 	Why       string          `json:"why,omitempty"`
 	Until     event.Timestamp `json:"until,omitempty"` // until when findings like those in it are not acted on
 	Turns     int             `json:"turns,omitempty"` // how often it was closed or reopened
@@ -59,6 +60,7 @@ type member struct {
 	Last  string `json:"last"` // hash of the id of its last finding
 
 	Detectors   []string `json:"detectors,omitempty"`   // of its findings
+	Novel       []string `json:"novel,omitempty"`       // what they found it do for the first time
 	Suppression string   `json:"suppression,omitempty"` // id of that under which its last finding fell
 
 	Under string `json:"under"` // id of the incident that it came to
@@ -198,6 +200,7 @@ func (i *incident) absorb(o *incident) bool {
 		if n := slices.IndexFunc(i.Members, func(x member) bool { return x.Agent == m.Agent }); n >= 0 {
 			i.Members[n].Count += m.Count
 			i.Members[n].Detectors = union(i.Members[n].Detectors, m.Detectors, maxNoted)
+			i.Members[n].Novel = union(i.Members[n].Novel, m.Novel, maxNovel)
 		} else {
 			i.Members = append(i.Members, m)
 		}

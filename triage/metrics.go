@@ -29,6 +29,7 @@ type metrics struct {
 	riskChanges *prometheus.CounterVec // level
 	brakes      *prometheus.CounterVec // change
 	drafts      *prometheus.CounterVec // result
+	verdicts    *prometheus.CounterVec // verdict
 }
 
 func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics {
@@ -65,7 +66,11 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 	for _, r := range []string{"told", "skipped", "timeout", "failed", "nonsense"} {
 		m.drafts.WithLabelValues(r)
 	}
-	reg.MustRegister(m.risk, m.riskChanges, m.brakes, m.drafts)
+	m.verdicts = prometheus.NewCounterVec(counter("verdicts_total", "Verdicts on an agent's findings that were handed to detection: false_positive, true_positive, withdrawn."), []string{"verdict"})
+	for _, v := range []string{string(falsePositive), string(truePositive), "withdrawn"} {
+		m.verdicts.WithLabelValues(v)
+	}
+	reg.MustRegister(m.risk, m.riskChanges, m.brakes, m.drafts, m.verdicts)
 	for _, r := range []string{"new", "again", "canary", "refused"} {
 		m.findings.WithLabelValues(r)
 	}

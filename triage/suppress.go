@@ -101,6 +101,7 @@ func (i *incident) judged(f *detect.Finding, suppression string) {
 	if name := cut(f.Detector, 128); name == f.Detector && len(m.Detectors) < maxNoted && !slices.Contains(m.Detectors, name) {
 		m.Detectors = append(m.Detectors, name)
 	}
+	m.noteNovel(f)
 	if m.Suppression = suppression; suppression != "" {
 		i.Suppressed++
 	}
