@@ -87,7 +87,7 @@ func (c *Client) start(ctx context.Context, g Group, gen *kafka.Generation, open
 		for _, p := range partitions {
 			o := &owner{
 				c: c, group: g.Name, gen: gen, open: open,
-				topic: topic, partition: p.ID, committed: p.Offset,
+				topic: topic, partition: p.ID, committed: p.Offset, notes: g.Progress,
 				log: c.log.With("group", g.Name, "topic", topic, "partition", p.ID, "generation", gen.ID),
 			}
 			n++

@@ -316,9 +316,14 @@ func (p *ledgerProcessor) Close() error {
 // running starts Run and returns what ends it and waits.
 func running(t testing.TB, c *Client, topic string, l *ledger) (stop func()) {
 	t.Helper()
+	return runningAs(t, c, Group{Name: "group-" + topic, Topics: []string{topic}}, l)
+}
+
+func runningAs(t testing.TB, c *Client, g Group, l *ledger) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx, Group{Name: "group-" + topic, Topics: []string{topic}}, l.open) }()
+	go func() { done <- c.Run(ctx, g, l.open) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {

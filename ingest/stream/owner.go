@@ -31,6 +31,10 @@ type owner struct {
 	pending   bool  // something processed is not durable yet
 	since     time.Time
 	lag       *lag
+
+	notes  bool  // of how far it is processed, see [Group]
+	noted  int64 // in the last one
+	noteAt time.Time
 }
 
 // run owns the partition until ctx ends or the group has moved on. Every error
@@ -157,6 +161,7 @@ func (o *owner) step(ctx, work context.Context, r *reader, proc Processor) error
 		}
 		r.next = r.dec.offset
 		o.lag.next.Store(r.next)
+		o.note(ctx, r.next)
 		if o.due() {
 			if err := o.checkpoint(work, proc, r.next, o.fresh == 0); err != nil {
 				return err

@@ -65,6 +65,11 @@ type Opener func(ctx context.Context, p Owned) (Processor, error)
 type Group struct {
 	Name   string
 	Topics []string
+
+	// Progress has the members note how far they have processed, a few times a
+	// second, for [Client.Progress]: what they were given is then with Kafka before
+	// Process returns.
+	Progress bool
 }
 
 // A Topic is a topic as it should be. Partitions and settings apply when it is

@@ -35,6 +35,7 @@ func suite(t *testing.T, b testBroker) {
 		{"OthersReadUs", testOthersReadUs},
 		{"Run", testRun},
 		{"Lag", testLag},
+		{"Progress", testProgress},
 		{"Resume", testResume},
 		{"Partial", testPartial},
 		{"ProcessorErrors", testProcessorErrors},
