@@ -31,7 +31,7 @@ func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.
 	}
 	p := &a.profile
 	if v, ok := op.verdict(); ok {
-		e.judged(p, v, ev.Time)
+		e.judged(p, v)
 		return nil
 	}
 	switch op {

@@ -143,8 +143,10 @@ func parseNovel(s string) (k kind, item uint16, ok bool) {
 	return 0, 0, false
 }
 
-// judged takes a verdict in.
-func (e *Engine) judged(p *Profile, v Verdict, at event.Timestamp) {
+// judged takes a verdict in, at the time that the agent's events have come to: while
+// old logs are read, the person's own clock says nothing about that.
+func (e *Engine) judged(p *Profile, v Verdict) {
+	at := p.last.stamp()
 	for _, d := range e.detectors {
 		if !slices.Contains(v.Detectors, d.about.Name) {
 			continue
