@@ -100,7 +100,7 @@ type Rules struct {
 	Peers     string `koanf:"peers"` // what is normal for peer groups, as `stakeout backtest --peers` writes it; empty: agents are held against their own past alone
 }
 
-// Detection bounds what the detect role holds in memory.
+// Detection bounds what the detect role holds in memory, and what it does again after a crash.
 type Detection struct {
 	// MaxAgents is how many profiles a partition keeps, of some 2 KB each. Beyond
 	// it the agent seen longest ago is forgotten and learns anew when it comes back.
@@ -108,6 +108,14 @@ type Detection struct {
 	// MaxEntities is how many shared things a partition keeps, of some 1 KB each.
 	// Beyond it those met longest ago are forgotten.
 	MaxEntities int `koanf:"max_entities"`
+
+	// Each checkpoint writes all changed profiles of a partition, if they are no more than this.
+	CheckpointProfiles int `koanf:"checkpoint_profiles"`
+	// Of more than these it writes those whose changes lie back by so many records or
+	// so much time: busy agents are not written each time. As much is judged again
+	// after a crash, and the group's offset lags by as much while events keep coming.
+	ReplayRecords int           `koanf:"replay_records"`
+	ReplayAge     time.Duration `koanf:"replay_age"`
 }
 
 // Validate refuses a bound that nothing fits in.
@@ -118,6 +126,15 @@ func (d Detection) Validate() error {
 	}
 	if d.MaxEntities < 1 {
 		errs = append(errs, fmt.Errorf("max_entities: is %d, want 1 or more", d.MaxEntities))
+	}
+	if d.CheckpointProfiles < 0 {
+		errs = append(errs, fmt.Errorf("checkpoint_profiles: is %d, want 0 or more", d.CheckpointProfiles))
+	}
+	if d.ReplayRecords < 0 {
+		errs = append(errs, fmt.Errorf("replay_records: is %d, want 0 or more", d.ReplayRecords))
+	}
+	if d.ReplayAge < 0 {
+		errs = append(errs, fmt.Errorf("replay_age: is %s, want 0s or more", d.ReplayAge))
 	}
 	return errors.Join(errs...)
 }
@@ -131,7 +148,7 @@ func DefaultConfig() Config {
 		Kafka:    stream.DefaultConfig(),
 		Topics:   DefaultTopics(),
 		Groups:   Groups{Ingest: "stakeout-ingest", Detect: "stakeout-detect", Store: "stakeout-store"},
-		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000},
+		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000, CheckpointProfiles: 1000, ReplayRecords: 1_000_000, ReplayAge: 30 * time.Second},
 		Triage:   triage.DefaultConfig(),
 		Store:    store.DefaultConfig(),
 		Actions:  Actions{NATS: command.DefaultNATSConfig()},

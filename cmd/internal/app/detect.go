@@ -28,7 +28,8 @@ type detection struct {
 	client  *stream.Client
 	log     *slog.Logger
 	metrics *detectionMetrics
-	limit   int // of profiles in a partition
+	cfg     Detection
+	step    int // records between two checkpoints at most
 
 	decode func(*event.Decoder, []byte, *event.Event) error
 }
@@ -41,6 +42,7 @@ type watch struct {
 	counted   detect.Stats     // of the engine, as far as the metrics know
 	out       *stream.Producer // of findings, facts and rejects
 	changelog *stream.Producer // of profiles: the one of its name
+	marks     []mark           // of the last checkpoints, as far back as ReplayAge
 	decoder   event.Decoder
 	event     event.Event
 	source    event.Source
@@ -53,7 +55,7 @@ type watch struct {
 func (d *detection) open(ctx context.Context, p stream.Owned) (_ stream.Processor, err error) {
 	started := time.Now()
 	w := &watch{detection: d, partition: p.Partition, engine: detect.New(d.rules)}
-	w.engine.SetLimit(d.limit)
+	w.engine.SetLimit(d.cfg.MaxAgents)
 	w.engine.UsePeers(d.peers)
 	if w.out, err = d.client.NewProducer(ctx); err != nil {
 		return nil, fmt.Errorf("open partition %d of %s: %w", p.Partition, p.Topic, err)
@@ -108,19 +110,6 @@ func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
 	w.metrics.held.Add(float64(stats.Held - w.counted.Held))
 	w.metrics.agents.WithLabelValues(strconv.Itoa(w.partition)).Set(float64(w.engine.Agents()))
 	w.counted = stats
-	return nil
-}
-
-// Checkpoint implements [stream.Processor]: the findings are out already, now
-// the profiles that changed, each with the offset it has applied. An agent that
-// was forgotten leaves a tombstone.
-func (w *watch) Checkpoint(ctx context.Context) error {
-	for agent, profile := range w.engine.Changed() {
-		w.changelog.Append(w.topics.Profiles, w.partition, []byte(agent), profile)
-	}
-	if err := w.changelog.Flush(ctx); err != nil {
-		return fmt.Errorf("send profiles: %w", err)
-	}
 	return nil
 }
 

@@ -48,7 +48,7 @@ func testDetection(t testing.TB, change ...func(*detection)) *detection {
 	t.Cleanup(func() { check(t, k.Close()) })
 	topics := DefaultTopics()
 	topics.Partitions = 1
-	d := &detection{topics: topics, rules: detect.DefaultRules(), log: testLog(t), limit: 1000, decode: (*event.Decoder).Decode}
+	d := &detection{topics: topics, rules: detect.DefaultRules(), log: testLog(t), cfg: Detection{MaxAgents: 1000}, decode: (*event.Decoder).Decode}
 	for _, f := range change {
 		f(d)
 	}
@@ -303,7 +303,7 @@ func TestPoison(t *testing.T) {
 // restores those that are left, and no others.
 func TestFloodOfAgents(t *testing.T) {
 	const limit, flood = 500, 20_000
-	d := testDetection(t, func(d *detection) { d.limit = limit })
+	d := testDetection(t, func(d *detection) { d.cfg.MaxAgents = limit })
 	ctx := testContext(t)
 	owner := d.take(t, 0)
 	var want []string

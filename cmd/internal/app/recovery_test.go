@@ -30,7 +30,7 @@ func recovery(b *testing.B, partitions int) *detection {
 	b.Cleanup(func() { check(b, k.Close()) })
 	topics := DefaultTopics()
 	topics.Partitions = partitions
-	d := &detection{topics: topics, rules: detect.DefaultRules(), log: log, limit: DefaultConfig().Detect.MaxAgents, decode: (*event.Decoder).Decode}
+	d := &detection{topics: topics, rules: detect.DefaultRules(), log: log, cfg: DefaultConfig().Detect, step: stream.DefaultConfig().CheckpointRecords, decode: (*event.Decoder).Decode}
 	cfg := stream.DefaultConfig()
 	cfg.Brokers = []string{k.Addr()}
 	d.client, err = stream.Open(cfg, prometheus.NewRegistry(), log)
@@ -111,11 +111,11 @@ func BenchmarkCatchUp(b *testing.B) {
 		seen := 0
 		err = d.client.Run(ctx, stream.Group{Name: "catch-up", Topics: []string{d.topics.Events}}, func(ctx context.Context, p stream.Owned) (stream.Processor, error) {
 			proc, err := d.open(ctx, p)
-			return noted{proc, func(n int) {
-				if seen += n; seen >= len(events) {
+			return note(proc, func(records []stream.Record) {
+				if seen += len(records); seen >= len(events) {
 					done()
 				}
-			}}, err
+			}), err
 		})
 		check(b, err)
 		done()
@@ -126,15 +126,31 @@ func BenchmarkCatchUp(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// noted tells of the records that a processor has taken.
+// note has a processor tell of the records that it has taken.
+func note(p stream.Processor, took func([]stream.Record)) stream.Processor {
+	if part, ok := p.(stream.Partial); ok {
+		return notedPart{noted{p, took}, part}
+	}
+	return noted{p, took}
+}
+
+type notedPart struct {
+	noted
+	part stream.Partial
+}
+
+func (n notedPart) CheckpointPart(ctx context.Context, next int64) (int64, error) {
+	return n.part.CheckpointPart(ctx, next)
+}
+
 type noted struct {
 	stream.Processor
-	took func(n int)
+	took func([]stream.Record)
 }
 
 func (n noted) Process(ctx context.Context, batch []stream.Record) error {
 	err := n.Processor.Process(ctx, batch)
-	n.took(len(batch))
+	n.took(batch)
 	return err
 }
 
@@ -174,14 +190,14 @@ func BenchmarkRebalance(b *testing.B) {
 		member := func(ctx context.Context, who int) {
 			err := d.client.Run(ctx, stream.Group{Name: "rebalance", Topics: []string{d.topics.Events}}, func(ctx context.Context, p stream.Owned) (stream.Processor, error) {
 				proc, err := d.open(ctx, p)
-				return noted{proc, func(int) {
+				return note(proc, func([]stream.Record) {
 					mu.Lock()
 					defer mu.Unlock()
 					if gap := time.Since(last[p.Partition]); by[p.Partition] != who && by[p.Partition] == 1 {
 						pause = max(pause, gap)
 					}
 					last[p.Partition], by[p.Partition] = time.Now(), who
-				}}, err
+				}), err
 			})
 			if err != nil {
 				b.Error(err)

@@ -159,7 +159,7 @@ func (p *process) detect(ctx context.Context) error {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	d := &detection{topics: p.cfg.Topics, rules: rules, peers: peers, client: p.client, log: p.log, metrics: metrics,
-		limit: p.cfg.Detect.MaxAgents, decode: (*event.Decoder).Decode}
+		cfg: p.cfg.Detect, step: p.cfg.Kafka.CheckpointRecords, decode: (*event.Decoder).Decode}
 	sharingMetrics, err := newSharingMetrics(p.reg)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)

@@ -146,6 +146,9 @@ func disturbed(t *testing.T, lines []line, n int, seed uint64) []byte {
 		cfg.Kafka.ProduceMaxBytes = 8<<10 + rng.IntN(100<<10)
 		cfg.Kafka.CheckpointRecords = 1 + rng.IntN(2000)
 		cfg.Kafka.CheckpointInterval = time.Duration(20+rng.IntN(500)) * time.Millisecond
+		cfg.Detect.CheckpointProfiles = rng.IntN(20)
+		cfg.Detect.ReplayRecords = rng.IntN(5000)
+		cfg.Detect.ReplayAge = time.Duration(rng.IntN(1000)) * time.Millisecond
 		return cfg
 	}
 	cfg := config()

@@ -209,6 +209,7 @@ func (w *world) configure() (file string, err error) {
 	k.SessionTimeout, k.HeartbeatInterval, k.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 6*time.Second
 	k.RequestTimeout, k.CheckpointInterval = 3*time.Second, 500*time.Millisecond
 	k.FetchMaxBytes = 64 << 10 // more steps, more instructions to be killed at
+	cfg.Detect.CheckpointProfiles, cfg.Detect.ReplayAge = 0, 2*time.Second
 
 	natsURL := "nats://" + w.proxies["nats"].addr()
 	as := func(role string) command.NATSConfig {
