@@ -81,6 +81,7 @@ func (p *Profile) code(c *coder) {
 	for k := range kinds {
 		p.habit(k).code(c)
 	}
+	p.rhythms.code(c)
 	for i := range p.sessions {
 		p.sessions[i].code(c)
 	}

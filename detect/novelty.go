@@ -18,17 +18,18 @@ const (
 	credentials                // how long after their expiry credentials are used, and which scopes they carry
 	parts                      // models, servers and builds
 	signals                    // how far its telemetry has been from whole
+	rests                      // what is done again after long; see Rhythms
 	kinds
 )
 
 // slots is how many distinct things of a kind are remembered.
-func (k kind) slots() int { return [kinds]int{16, 8, 16, 4, 1, 1 + scopeWords, 7, allSignals}[k] }
+func (k kind) slots() int { return [kinds]int{16, 8, 16, 4, 1, 1 + scopeWords, 7, allSignals, 0}[k] }
 
 const allSlots = 16 + 8 + 16 + 4 + 1 + (1 + scopeWords) + 7 + allSignals
 
 // items is where the things of a kind are remembered in a profile.
 func (k kind) items(p *Profile) []uint16 {
-	from := [kinds]int{0, 16, 24, 40, 44, 45, 46 + scopeWords, 53 + scopeWords}[k]
+	from := [kinds]int{0, 16, 24, 40, 44, 45, 46 + scopeWords, 53 + scopeWords, allSlots}[k]
 	return p.items[from : from+k.slots()]
 }
 

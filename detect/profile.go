@@ -37,6 +37,8 @@ type Profile struct {
 	novelties  [kinds]Novelty
 	items      [allSlots]uint16 // the things of all kinds; see habit
 
+	rhythms    Rhythms
+
 	sessions   [sessionSlots]Session
 	poisons    [poisonSlots]poisonedRecord
 	recalled   recalled // a poisoned record, by the last session that did
@@ -94,6 +96,7 @@ func (p *Profile) observe(ev *event.Event) {
 	if ev.Name == event.ConfigChange {
 		p.deploy(ev)
 	}
+	p.rhythms.work(ev.Time)
 	p.count(ev)
 	p.track(ev)
 }
@@ -132,6 +135,8 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 			}
 		case credentials:
 			p.admitCredential(ev, o.item)
+		case rests:
+			p.rhythms.done(ev, reported)
 		default:
 			h.remember(o.item)
 		}
@@ -150,7 +155,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 // occasions returns what the event in view is to each kind of novelty.
 func occasions(v View) [kinds]occasion {
 	return [kinds]occasion{privilegesUsed: firstUse(v), breaches: breach(v), flows: flow(v), recalls: recall(v),
-		delegations: inherit(v), credentials: escalate(v), parts: part(v), signals: impair(v)}
+		delegations: inherit(v), credentials: escalate(v), parts: part(v), signals: impair(v), rests: rest(v)}
 }
 
 // review looks, where it is due, at whether the distribution of privileges has

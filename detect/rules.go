@@ -54,7 +54,7 @@ func JointDetectors() []string {
 func DefaultRules() Rules {
 	return Rules{Version: "default", Budget: 0.01, Detectors: []Enabled{
 		{FirstUse{Prior{A: .05, B: 45, Youth: .01}}, .17},
-		{Drift{}, .12},
+		{Drift{}, .10},
 		{Entitlement{Prior{A: .03, B: 45}}, .08},
 		{Provenance{Prior{A: .05, B: 30, Youth: .01}}, .20},
 		{Memory{Prior{A: .03, B: 45}}, .08},
@@ -66,6 +66,7 @@ func DefaultRules() Rules {
 		{Exfiltration{Prior{A: .02, B: 100}}, .05},
 		{Amplification{Prior{A: .02, B: 100}}, .04},
 		{Beacon{Prior{A: .015, B: 100}}, .02},
+		{Dormant{Prior{A: .015, B: 70}}, .02},
 	}, Joint: []Joint{
 		{ToolDefinitionDetector, .03, Prior{A: .02, B: 70}},
 		{SharedCredentialDetector, .03, Prior{A: .02, B: 70}},

@@ -41,6 +41,7 @@ var detectors = []struct {
 	{"exfiltration", true, func(p detect.Prior) detect.Detector { return detect.Exfiltration{Prior: p} }},
 	{"amplification", true, func(p detect.Prior) detect.Detector { return detect.Amplification{Prior: p} }},
 	{"beacon", true, func(p detect.Prior) detect.Detector { return detect.Beacon{Prior: p} }},
+	{"dormant", true, func(p detect.Prior) detect.Detector { return detect.Dormant{Prior: p} }},
 }
 
 // Detection reads a file of detection rules; an empty name stands for the shipped ones.
