@@ -33,6 +33,7 @@ type Engine struct {
 
 	limit int      // of agents
 	order []aged   // what is left of the agents as they were last put in order
+	read  byte     // see Prefetch
 	gone  []string // forgotten since Changed last ran to its end, if they are in a changelog
 }
 
@@ -238,6 +239,7 @@ func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
 		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User), Parent: strings.Clone(ev.Parent),
 		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
 		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level, Normal: cmp.Or(c.Normal, a.Normal),
+		Did:   Act{strings.Clone(ev.Tool), strings.Clone(ev.Privilege), ev.Effect, strings.Clone(ev.Destination)},
 		Novel: v.novel(), Event: strings.Clone(ev.ID), Evidence: append(c.Evidence, strings.Clone(ev.ID)), ASI: a.ASI, ATLAS: a.ATLAS, Rules: e.version(),
 	}
 	for _, entity := range c.Entities {

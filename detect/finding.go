@@ -22,6 +22,7 @@ type Finding struct {
 	Reason   string   `json:"reason"`            // one sentence for a person
 	Observed string   `json:"observed"`          // what was seen
 	Baseline string   `json:"baseline"`          // against what is normal for this agent
+	Did      Act      `json:"did,omitzero"`      // what the event judged did, where one alone was
 	Novel    []string `json:"novel,omitempty"`   // what the event did for the first time, as the agent's profile remembers it: what a verdict can make it forget
 	Nearest  []string `json:"nearest,omitempty"` // the privileges most like the one exercised that are normal for this agent, three at most
 	Normal   string   `json:"normal,omitempty"`  // what would make it normal
@@ -36,6 +37,14 @@ type Finding struct {
 	ATLAS []string `json:"atlas"` // MITRE ATLAS techniques
 
 	Rules string `json:"rules"` // version of the rules in force
+}
+
+// An Act is what an agent did with one event, by its names.
+type Act struct {
+	Tool        string       `json:"tool,omitempty"`
+	Privilege   string       `json:"privilege,omitempty"`
+	Effect      event.Effect `json:"effect,omitempty"`
+	Destination string       `json:"destination,omitempty"`
 }
 
 // Credential names a token without holding it.

@@ -16,7 +16,7 @@ import (
 
 func findingOf(id, agent string, severity detect.Severity, at time.Time) detect.Finding {
 	return detect.Finding{ID: id, Detector: "drift", Threat: "privilege-drift", Severity: severity, Time: event.At(at), Agent: agent, Role: "clerk", Tenant: "acme",
-		Session: "s1", User: "u1", Parent: "p1", Nearest: []string{"crm:read"}, Normal: "n", Entities: []detect.Entity{{Kind: detect.ToolEntity, Name: "t1"}}, Credential: detect.Credential{ID: "c1", Issuer: "i1", Subject: "su1"}, Reason: "it's \\ new,\nand odd", Observed: "o", Baseline: "b",
+		Session: "s1", User: "u1", Parent: "p1", Did: detect.Act{Tool: "t1", Privilege: "crm:export"}, Novel: []string{"privilege:4f1a"}, Nearest: []string{"crm:read"}, Normal: "n", Entities: []detect.Entity{{Kind: detect.ToolEntity, Name: "t1"}}, Credential: detect.Credential{ID: "c1", Issuer: "i1", Subject: "su1"}, Reason: "it's \\ new,\nand odd", Observed: "o", Baseline: "b",
 		PValue: 1e-9, Level: 1e-6, Event: "e1", Evidence: []string{"e0", "e1"}, ASI: []string{"ASI03"}, ATLAS: []string{"AML.T0053"}, Rules: "v1"}
 }
 
