@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -124,6 +125,29 @@ func TestRawToEventsAndRejects(t *testing.T) {
 	f("stakeout_ingest_skew_total", 1)
 	f("stakeout_ingest_unknown_fields_total", 2)
 	f("stakeout_ingest_panics_total", 0)
+}
+
+// TestALineShippedTwiceIsOneEvent has a shipper send a numbered line again, which is
+// known by its id, and one without a number, which may be another event.
+func TestALineShippedTwiceIsOneEvent(t *testing.T) {
+	c := start(t, nil)
+	numbered, plain := call("a", `,"gen_ai.conversation.id":"s","stakeout.seq":7`), call("a", "")
+	c.write(0, raw{noon, numbered}, raw{noon, plain})
+	c.write(1, raw{noon, numbered}, raw{noon, plain})
+	c.run(ingest.New(ingest.DefaultConfig(), c.client, prometheus.NewRegistry(), c.log), 4, 0)
+	ids := map[string]int{}
+	for _, e := range c.events() {
+		var ev struct {
+			ID string `json:"event.id"`
+		}
+		if err := json.Unmarshal([]byte(e.Value), &ev); err != nil {
+			t.Fatal(err)
+		}
+		ids[ev.ID]++
+	}
+	if len(ids) != 3 || ids["stakeout.raw/0/1"] != 1 || ids["stakeout.raw/1/1"] != 1 {
+		t.Errorf("ids %v, want one of two events, and each of the others its place", ids)
+	}
 }
 
 // inRawOrder checks that the events of a raw partition stand in its order within each partition they were written to.

@@ -175,16 +175,25 @@ func (p *partition) read(at time.Time, line []byte) (skew time.Duration, no *Rej
 		return 0, refusal(err)
 	}
 	if p.ev.ID == "" {
-		p.id = append(append(p.id[:0], p.src.Topic...), '/')
-		p.id = append(strconv.AppendInt(p.id, int64(p.src.Partition), 10), '/')
-		p.id = strconv.AppendInt(p.id, p.src.Offset, 10)
-		if p.src.Line > 0 {
-			p.id = strconv.AppendInt(append(p.id, '/'), int64(p.src.Line), 10)
+		var numbered bool
+		if p.id, numbered = p.ev.AppendIdentity(p.id[:0], line); !numbered {
+			p.id = p.place(p.id[:0])
 		}
 		p.ev.ID = unsafe.String(unsafe.SliceData(p.id), len(p.id)) // good until the next line
 	}
 	p.value = p.ev.AppendJSON(p.value[:0])
 	return skew, nil
+}
+
+// place appends where the line lies in Kafka, which is the id of an event that has no other.
+func (p *partition) place(dst []byte) []byte {
+	dst = append(append(dst, p.src.Topic...), '/')
+	dst = append(strconv.AppendInt(dst, int64(p.src.Partition), 10), '/')
+	dst = strconv.AppendInt(dst, p.src.Offset, 10)
+	if p.src.Line > 0 {
+		dst = strconv.AppendInt(append(dst, '/'), int64(p.src.Line), 10)
+	}
+	return dst
 }
 
 // reject writes no, where there is one, to the rejects topic.
