@@ -82,16 +82,7 @@ func (f *Fact) Group() string { return string(f.Kind) + "\x00" + f.Tenant }
 // but not before what its agent told earlier.
 func (f *Fact) Place() event.Timestamp { return max(f.Time, f.Latest) }
 
-// Encode returns f as JSON.
-func (f *Fact) Encode() ([]byte, error) {
-	b, err := json.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("encode fact of %s: %w", f.Event, err)
-	}
-	return b, nil
-}
-
-// ParseFact reads what [Fact.Encode] wrote. What is no fact is refused.
+// ParseFact reads what [Fact.AppendJSON] appended. What is no fact is refused.
 func ParseFact(b []byte) (Fact, error) {
 	var f Fact
 	if err := json.Unmarshal(b, &f); err != nil {

@@ -1,6 +1,9 @@
 package detect_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -17,14 +20,65 @@ func theft() detect.Fact {
 
 func TestFactRoundTrip(t *testing.T) {
 	want := theft()
-	b, err := want.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := detect.ParseFact(b)
+	got, err := detect.ParseFact(want.AppendJSON(nil))
 	if diff := gocmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
+}
+
+// full is a fact that has everything, whether or not any fact has all of it.
+func full() detect.Fact {
+	f := theft()
+	v := reflect.ValueOf(&f).Elem()
+	for i := range v.NumField() {
+		switch v := v.Field(i); v.Kind() {
+		case reflect.String:
+			if v.String() == "" {
+				v.SetString("\"<" + v.Type().Name() + ">\u2028é\n")
+			}
+		case reflect.Bool:
+			v.SetBool(true)
+		case reflect.Int64:
+			v.SetInt(1767603600123456789)
+		}
+	}
+	f.Kind, f.Credential.Subject = detect.CredentialFact, "bob"
+	return f
+}
+
+// TestFactAppendsWhatEncodingJSONDoes wants each field under its name, and none where it is empty.
+func TestFactAppendsWhatEncodingJSONDoes(t *testing.T) {
+	for _, f := range []detect.Fact{full(), theft(), {Kind: detect.ToolFact, Entity: "t", Time: 1, Event: "e", Agent: "a", Credential: detect.Credential{Subject: "s"}}} {
+		var want bytes.Buffer
+		plain := json.NewEncoder(&want)
+		plain.SetEscapeHTML(false)
+		if err := plain.Encode(f); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(strings.TrimSpace(want.String()), `\u2028`, "\u2028") // encoding/json escapes it for JavaScript's sake
+		if diff := gocmp.Diff(text, string(f.AppendJSON(nil))); diff != "" {
+			t.Errorf("(-encoding/json +ours):\n%s", diff)
+		}
+	}
+}
+
+func BenchmarkFactAppendJSON(b *testing.B) {
+	f := theft()
+	var buf []byte
+	b.Run("ours", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			buf = f.AppendJSON(buf[:0])
+		}
+	})
+	b.Run("encoding-json", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := json.Marshal(f); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func TestFactRefusals(t *testing.T) {
@@ -32,10 +86,7 @@ func TestFactRefusals(t *testing.T) {
 		t.Helper()
 		fact := theft()
 		change(&fact)
-		b, err := fact.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := fact.AppendJSON(nil)
 		if _, err := detect.ParseFact(b); err == nil || err.Error() != "fact: "+want {
 			t.Errorf("%s: error %v, want %s", b, err, want)
 		}
@@ -51,11 +102,9 @@ func TestFactRefusals(t *testing.T) {
 
 func FuzzParseFact(f *testing.F) {
 	good := theft()
-	b, err := good.Encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b)
+	f.Add(good.AppendJSON(nil))
+	all := full()
+	f.Add(all.AppendJSON(nil))
 	f.Add([]byte(`{"kind":"record","entity":"0badcafe","time":"2026-01-05T09:00:00Z","event":"e","agent":"a","deed":"acted"}`))
 	f.Add([]byte(`{"kind":"tool","chain":null}`))
 	f.Add([]byte(`{"kind":"credential","entity":"x","time":"1000-01-01T00:00:00Z","event":"e","agent":"a","chain":[]}`))
@@ -64,11 +113,7 @@ func FuzzParseFact(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := fact.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := detect.ParseFact(again)
+		got, err := detect.ParseFact(fact.AppendJSON(nil))
 		if err != nil || gocmp.Diff(fact, got) != "" {
 			t.Errorf("%s is read, written and read again as %+v, %v", b, got, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
-	"time"
 	"unicode/utf8"
 )
 
@@ -14,7 +13,7 @@ import (
 // [Decoder.Decode] reads the same event back.
 func (e *Event) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"time":"`...)
-	dst = e.Time.Time().AppendFormat(dst, time.RFC3339Nano)
+	dst = e.Time.Append(dst)
 	dst = append(dst, `","event.name":`...)
 	dst = appendString(dst, string(e.Name))
 	dst = append(dst, `,"gen_ai.agent.id":`...)
@@ -42,7 +41,7 @@ func (e *Event) AppendJSON(dst []byte) []byte {
 	dst = appendList(dst, fCredentialScopes, e.CredentialScopes)
 	if e.CredentialExpires != 0 {
 		dst = append(appendKey(dst, fCredentialExpires), '"')
-		dst = append(e.CredentialExpires.Time().AppendFormat(dst, time.RFC3339Nano), '"')
+		dst = append(e.CredentialExpires.Append(dst), '"')
 	}
 
 	dst = appendText(dst, fTool, e.Tool)
@@ -156,7 +155,10 @@ func appendObject[T any](dst []byte, f field, o Object[T], value func([]byte, T)
 	return append(dst, '}')
 }
 
-// appendString appends s in quotes, with U+FFFD for what is not UTF-8.
+// AppendString appends s as a JSON string, with U+FFFD for what is not UTF-8.
+func AppendString(dst []byte, s string) []byte { return appendString(dst, s) }
+
+// appendString is [AppendString] of any string.
 func appendString[T ~string](dst []byte, s T) []byte {
 	const digits = "0123456789abcdef"
 	short := [' ']byte{'\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r'}

@@ -25,8 +25,37 @@ func (t Timestamp) MarshalText() ([]byte, error) {
 	if t == 0 {
 		return nil, nil
 	}
-	return t.Time().AppendFormat(nil, time.RFC3339Nano), nil
+	return t.Append(nil), nil
 }
+
+// Append appends what [Timestamp.String] returns, at a quarter of the cost.
+func (t Timestamp) Append(dst []byte) []byte {
+	seconds, nanos := int64(t)/1e9, int64(t)%1e9
+	if nanos < 0 {
+		seconds, nanos = seconds-1, nanos+1e9
+	}
+	days, second := seconds/86400, seconds%86400
+	if second < 0 {
+		days, second = days-1, second+86400
+	}
+	year, month, day := civil(int(days))
+	dst = appendTwo(appendTwo(dst, year/100), year%100)
+	dst = appendTwo(append(dst, '-'), month)
+	dst = appendTwo(append(dst, '-'), day)
+	dst = appendTwo(append(dst, 'T'), int(second)/3600)
+	dst = appendTwo(append(dst, ':'), int(second)/60%60)
+	dst = appendTwo(append(dst, ':'), int(second)%60)
+	if nanos > 0 {
+		dst = append(dst, '.')
+		for unit := int64(100_000_000); nanos > 0; unit /= 10 {
+			dst = append(dst, byte('0'+nanos/unit))
+			nanos %= unit
+		}
+	}
+	return append(dst, 'Z')
+}
+
+func appendTwo(dst []byte, v int) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
 
 // UnmarshalText reads what [Timestamp.MarshalText] writes.
 func (t *Timestamp) UnmarshalText(b []byte) error {
@@ -162,4 +191,20 @@ func daysSince1970(year, month, day int) int {
 		month += 12
 	}
 	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719468
+}
+
+// civil is the date of a day, counted from 1970: the inverse of daysSince1970. It
+// counts in eras of 400 years, so that nothing is negative.
+func civil(days int) (year, month, day int) {
+	const era = 146097 // days
+	days += 719468 + era
+	of := days % era
+	y := (of - of/1460 + of/36524 - of/146096) / 365
+	of -= 365*y + y/4 - y/100
+	m := (5*of + 2) / 153 // from March on
+	year, month, day = y+days/era*400-400, m+3, of-(153*m+2)/5+1
+	if month > 12 {
+		year, month = year+1, month-12
+	}
+	return year, month, day
 }

@@ -48,8 +48,12 @@ func TestDaysSince1970(t *testing.T) {
 		for month := 1; month <= 12; month++ {
 			for _, day := range []int{1, daysIn(year, month)} {
 				date := time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
-				if got, want := daysSince1970(year, month, day), int(date.Unix()/86400); got != want {
+				got, want := daysSince1970(year, month, day), int(date.Unix()/86400)
+				if got != want {
 					t.Fatalf("daysSince1970(%s) = %d, want %d", date.Format(time.DateOnly), got, want)
+				}
+				if y, m, d := civil(want); y != year || m != month || d != day {
+					t.Fatalf("civil(%d) = %d-%d-%d, want %s", want, y, m, d, date.Format(time.DateOnly))
 				}
 				if date.Day() != day || date.AddDate(0, 0, 1).Day() != 1 && day != 1 {
 					t.Fatalf("daysIn(%d, %d) = %d", year, month, day)
@@ -74,6 +78,18 @@ func FuzzParseTime(f *testing.F) {
 		valid := err == nil && strict.MatchString(s) && want.Unix() >= minSeconds && want.Unix() <= maxSeconds
 		if ok != valid || ok && got != At(want) {
 			t.Errorf("parseTime(%q) = %s, %t; the standard library says %s, %v", s, got, ok, want, err)
+		}
+	})
+}
+
+// Append writes what the standard library does.
+func FuzzAppendTime(f *testing.F) {
+	for _, t := range []int64{0, 1, -1, 946684800e9, 1767603600123456789, 1767603600100000000, -86400e9, -86399999999999, 1<<63 - 1, -1 << 63} {
+		f.Add(t)
+	}
+	f.Fuzz(func(t *testing.T, n int64) {
+		if got, want := string(Timestamp(n).Append(nil)), time.Unix(0, n).UTC().Format(time.RFC3339Nano); got != want {
+			t.Errorf("Timestamp(%d) is written %s, want %s", n, got, want)
 		}
 	})
 }
