@@ -17,6 +17,7 @@ import (
 
 	"github.com/stakeout-project/stakeout/cmd/internal/app"
 	"github.com/stakeout-project/stakeout/cmd/internal/backtest"
+	"github.com/stakeout-project/stakeout/cmd/internal/input"
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/rules"
@@ -26,6 +27,8 @@ import (
 type backtesting struct {
 	cfg                    backtest.Config
 	until, peers, from, to string
+	findings               string
+	patience               time.Duration
 	budget                 float64 // 0: as the rules say
 	kafka, compare, quiet  bool
 	out                    format
@@ -40,17 +43,21 @@ func newBacktest(g *global) *cobra.Command {
 over the events that Kafka holds, and say what it would have found. With --labels (JSON
 lines with session_id, class, phase and fold) the findings are held against the truth:
 how many sessions of each class were alerted, and how well the largest evidence in a
-session tells successful attacks from benign work.
+session tells successful attacks from benign work. What 'stakeout simulate --labels'
+writes will do. Findings in sessions without a label count as false; --findings lists
+every one.
 
 Before --warmup-until the engine learns what is normal for the peers of an agent, its
-role and tenant; from then on that is frozen and agents are held against it too. With
+role and tenant; from then on that is frozen and agents are held against it too. Each
+agent's lines have to be in order, agents may be in any. With
 --peers what was learned is written to a file that rules.peers can name.
 
 With --compare the first two arguments are files of detection rules: both judge the
 same events, and what the second finds more or less than the first is listed.
 
 --from and --to are times at which Kafka took the record, times before now such as
--336h, or offsets, the same in each partition. --kafka only reads, outside every group.`,
+-336h, or offsets, the same in each partition. --kafka only reads, outside every group; beside a
+running 'stakeout up' it reads that one.`,
 		Example: example("stakeout backtest agents.jsonl.gz",
 			"stakeout backtest --labels truth.jsonl --warmup-until 2026-01-19T00:00:00Z --budget 0.01 --format json agents.jsonl.gz",
 			"stakeout backtest --compare old.yaml new.yaml agents.jsonl.gz",
@@ -61,10 +68,12 @@ same events, and what the second finds more or less than the first is listed.
 	flags.StringVar(&b.cfg.Labels, "labels", "", "file of labels by session")
 	flags.StringVar(&b.until, "warmup-until", "", "learn what is normal for peers before this time (RFC 3339)")
 	flags.StringVar(&b.peers, "peers", "", "write what was learned of peers to this file, for rules.peers; without --warmup-until from all events")
+	flags.StringVar(&b.findings, "findings", "", "write each finding to this file, as a line of JSON")
 	flags.BoolVar(&b.compare, "compare", false, "compare two files of detection rules")
 	flags.BoolVar(&b.kafka, "kafka", false, "read the events from Kafka")
 	flags.StringVar(&b.from, "from", "", "begin of what is read from Kafka (default: the first event there is)")
 	flags.StringVar(&b.to, "to", "", "end of what is read from Kafka (default: the last event there is)")
+	flags.DurationVar(&b.patience, "patience", 30*time.Second, "how long to wait for an answer of Kafka; 0 for ever")
 	flags.Float64Var(&b.budget, "budget", 0, "tolerable false findings per agent-day (default: as the rules say)")
 	flags.BoolVarP(&b.quiet, "quiet", "q", false, "no progress bar")
 	mustSucceed(addFormat(cmd, &b.out))
@@ -94,11 +103,11 @@ func (b *backtesting) run(cmd *cobra.Command, g *global, args []string) (err err
 	b.cfg.Files, b.cfg.Rules = args, all[0]
 	var size int64
 	for _, f := range args {
-		info, err := os.Stat(f)
+		n, err := input.Check(f)
 		if err != nil {
 			return err
 		}
-		size += info.Size()
+		size += n
 	}
 	if b.kafka {
 		done, err := b.open(cmd.Context(), conf, log)
@@ -107,6 +116,14 @@ func (b *backtesting) run(cmd *cobra.Command, g *global, args []string) (err err
 		}
 		defer done()
 		size = b.cfg.Kafka.Records()
+	}
+	if b.findings != "" {
+		f, err := os.Create(b.findings)
+		if err != nil {
+			return fmt.Errorf("--findings: %w", err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		b.cfg.Findings = f
 	}
 	progress := b.progress(cmd, size)
 	var result interface{ Print(io.Writer) error }
@@ -133,6 +150,9 @@ func (b *backtesting) check(args []string) error {
 		if b.peers != "" {
 			return errors.New("--compare: goes without --peers")
 		}
+		if b.findings != "" {
+			return errors.New("--compare: goes without --findings; --format json lists them")
+		}
 		args = args[2:]
 	}
 	switch {
@@ -150,7 +170,7 @@ func (b *backtesting) check(args []string) error {
 	if b.until != "" {
 		var err error
 		if b.cfg.WarmupUntil, err = time.Parse(time.RFC3339, b.until); err != nil {
-			return fmt.Errorf("--warmup-until: %w", err)
+			return fmt.Errorf("--warmup-until: is %q, want a time such as 2026-01-19T00:00:00Z", b.until)
 		}
 	}
 	return nil
@@ -183,24 +203,42 @@ func (b *backtesting) open(ctx context.Context, conf app.Config, log *slog.Logge
 			return nil, fmt.Errorf("--to: %w", err)
 		}
 	}
+	if conf, err = app.Attached(conf); err != nil {
+		return nil, err
+	}
 	client, err := stream.Open(conf.Kafka, prometheus.NewRegistry(), log)
 	if err != nil {
 		return nil, err
 	}
-	if b.cfg.Kafka, err = backtest.OpenRange(ctx, client, conf.Topics.Events, app.OperationHeader, from, to); err != nil {
+	err = app.Patiently(ctx, conf.Kafka, b.patience, func(ctx context.Context) (err error) {
+		b.cfg.Kafka, err = backtest.OpenRange(ctx, client, conf.Topics.Events, app.OperationHeader, from, to)
+		return err
+	})
+	if err != nil {
 		client.Close()
 		return nil, err
 	}
 	return client.Close, nil
 }
 
-// progress returns what moves a bar of that size, on a terminal.
+// progress returns what moves a bar of that size, on a terminal. What is read may
+// be more than its size, where it grows or is read twice; or has none, as a pipe.
 func (b *backtesting) progress(cmd *cobra.Command, size int64) func(int) {
 	out := io.Discard
 	if !b.quiet && isTerminal(cmd.ErrOrStderr()) {
 		out = cmd.ErrOrStderr()
 	}
+	if size == 0 {
+		size = -1
+	}
 	bar := progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription("backtest"),
 		progressbar.OptionShowBytes(!b.kafka), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionOnCompletion(func() { fmt.Fprintln(out) }))
-	return func(n int) { mustSucceed(bar.Add(n)) }
+	left := size
+	return func(n int) {
+		if size > 0 {
+			n = min(n, int(left))
+			left -= int64(n)
+		}
+		mustSucceed(bar.Add(n))
+	}
 }

@@ -65,8 +65,33 @@ func TestBacktestCompare(t *testing.T) {
 	refused("reads Kafka instead of", "--kafka", f.file)
 	refused("want --kafka too", "--from", "0", f.file)
 	refused("--from: is \"soon\", want an offset", "--kafka", "--from", "soon")
+	refused("goes without --findings", "--compare", "--findings", "f", a, b, f.file)
+	refused("--warmup-until: is \"soon\", want a time", "--warmup-until", "soon", f.file)
+	refused("no answer of 127.0.0.1:1 (kafka.brokers)", "--kafka", "--patience", "100ms", "--set", "kafka.brokers=127.0.0.1:1")
+	refused("is a directory, want a file", filepath.Dir(f.file))
 	refused("goes without --peers", "--compare", "--peers", "p", a, b, f.file)
 	refused("no such file", "--compare", a, filepath.Join(t.TempDir(), "none.yaml"), f.file)
+}
+
+// TestBacktestOfNothing reads what holds no event: an empty file is no mistake, and
+// one in which no line is an event is.
+func TestBacktestOfNothing(t *testing.T) {
+	write := func(text string) string {
+		file := filepath.Join(t.TempDir(), "events.jsonl")
+		check(t, os.WriteFile(file, []byte(text), 0o600))
+		return file
+	}
+	var r struct {
+		Events int
+		Notes  []string
+	}
+	check(t, json.Unmarshal([]byte(must(t, "backtest", "--format", "json", write(""))), &r))
+	if r.Events != 0 || len(r.Notes) != 1 {
+		t.Errorf("of an empty file: %+v, want a note that there are no events", r)
+	}
+	if r := stakeout(t, "backtest", write("{}\nx\n")); r.code != 1 || !strings.Contains(r.err, "events.jsonl:1: ") || !strings.Contains(r.err, "gen_ai.agent.id") {
+		t.Errorf("of no events: exit status %d, %s; want the first line named, and what is wanted", r.code, r.err)
+	}
 }
 
 // TestBacktestKafka learns peers from what Kafka holds, and finds in it what it
@@ -113,6 +138,12 @@ func TestBacktestKafka(t *testing.T) {
 	want, got := run(f.file), run("--kafka", "--set", reach)
 	if diff := cmp.Diff(want, got, cmpopts.EquateApprox(1e-9, 0)); diff != "" || got.Findings == 0 || len(got.Groups) == 0 {
 		t.Errorf("from the file and from Kafka (-file +kafka):\n%s", diff)
+	}
+	inFile, inKafka := filepath.Join(t.TempDir(), "file.jsonl"), filepath.Join(t.TempDir(), "kafka.jsonl")
+	run(f.file, "--findings", inFile)
+	run("--kafka", "--set", reach, "--findings", inKafka)
+	if diff := cmp.Diff(lines(t, inFile), lines(t, inKafka)); diff != "" || len(lines(t, inFile)) != want.Findings {
+		t.Errorf("findings from the file and from Kafka, %d of each (-file +kafka):\n%s", want.Findings, diff)
 	}
 	half := start.Add(time.Duration(f.lines/2) * time.Millisecond).UTC().Format(time.RFC3339Nano)
 	before, after := run("--kafka", "--set", reach, "--to", half), run("--kafka", "--set", reach, "--from", half)

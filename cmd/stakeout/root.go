@@ -50,6 +50,8 @@ EXIT STATUS
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.PersistentFlags().StringVarP(&g.file, "config", "c", os.Getenv("STAKEOUT_CONFIG"), "configuration file (YAML)")
 	root.PersistentFlags().StringArrayVarP(&g.set, "set", "s", nil, "set a value, such as kafka.brokers=127.0.0.1:9092 (repeatable)")
@@ -65,6 +67,7 @@ EXIT STATUS
 	add("ask", newIncidents(&g), newIncident(&g), newFindings(&g), newActions(&g), newDwell(&g), newCoverage(&g), newSuppressions(&g), newAudit(&g), newAgents(&g), newRejects(&g), newBacktest(&g), newConfig(&g))
 	add("act", newDecide(&g, "approve"), newDecide(&g, "reject"), newCase(&g, "close"), newCase(&g, "reopen"), newBrake(&g))
 	root.AddCommand(newEngine(), newPart())
+	pointToHelp(root)
 	return root
 }
 

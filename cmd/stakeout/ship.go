@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/app"
+	"github.com/stakeout-project/stakeout/cmd/internal/input"
 )
 
 func newShip(g *global) *cobra.Command {
@@ -45,7 +46,7 @@ waiting for Kafka; it then tells how many lines were acknowledged: the first one
 				if f == "-" {
 					continue
 				}
-				if _, err := os.Stat(f); err != nil {
+				if _, err := input.Check(f); err != nil {
 					return err
 				}
 			}

@@ -2,7 +2,6 @@ package app
 
 import (
 	"bufio"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/stakeout-project/stakeout/cmd/internal/input"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 )
@@ -42,7 +42,7 @@ func Ship(ctx context.Context, cfg Config, log *slog.Logger, r io.Reader, name s
 		return sent, err
 	}
 	defer client.Close()
-	s := shipment{topic: cfg.Topics.Raw[0], log: log, name: name, patience: patience, brokers: cfg.Kafka.Brokers}
+	s := shipment{topic: cfg.Topics.Raw[0], log: log, name: name, patience: patience, kafka: cfg.Kafka}
 	err = s.patiently(ctx, func(ctx context.Context) error {
 		if err := client.EnsureTopics(ctx, cfg.Topics.All()...); err != nil {
 			return err
@@ -55,7 +55,7 @@ func Ship(ctx context.Context, cfg Config, log *slog.Logger, r io.Reader, name s
 	}
 	ir, done := interruptible(ctx, r)
 	defer done()
-	in, err := plain(ir)
+	in, err := input.Plain(ir)
 	if err != nil {
 		return sent, err
 	}
@@ -78,19 +78,6 @@ func interruptible(ctx context.Context, r io.Reader) (_ io.Reader, done func()) 
 	}
 }
 
-// plain undoes gzip where r is compressed.
-func plain(r io.Reader) (*bufio.Reader, error) {
-	in := bufio.NewReaderSize(r, 1<<20)
-	if magic, err := in.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, err
-		}
-		in = bufio.NewReaderSize(z, 1<<20)
-	}
-	return in, nil
-}
-
 // sink is where a shipment goes: a [stream.Producer].
 type sink interface {
 	Append(topic string, partition int, key, value []byte, headers ...stream.Header)
@@ -104,7 +91,7 @@ type shipment struct {
 	name  string
 
 	patience time.Duration
-	brokers  []string
+	kafka    stream.Config
 
 	decoder event.Decoder
 	event   event.Event
@@ -125,7 +112,7 @@ func (s *shipment) lines(ctx context.Context, in *bufio.Reader) error {
 			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return errors.Join(fmt.Errorf("after line %d: %w", s.line, err), s.flush(ctx))
+			return errors.Join(fmt.Errorf("after line %d: %w", s.line, input.Explain(err)), s.flush(ctx))
 		}
 		if len(buf) > 0 {
 			s.line++
@@ -173,9 +160,15 @@ func (s *shipment) flush(ctx context.Context) error {
 
 // patiently does what takes an answer of the brokers, but does not wait for it for ever.
 func (s *shipment) patiently(ctx context.Context, do func(context.Context) error) error {
-	if s.patience > 0 {
+	return Patiently(ctx, s.kafka, s.patience, do)
+}
+
+// Patiently does what takes an answer of the brokers of cfg, and gives up after
+// patience, which may be 0 for never.
+func Patiently(ctx context.Context, cfg stream.Config, patience time.Duration, do func(context.Context) error) error {
+	if patience > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("no answer of %s (kafka.brokers) within %s", strings.Join(s.brokers, ", "), s.patience))
+		ctx, cancel = context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer of %s (kafka.brokers) within %s; is it running?", strings.Join(cfg.Brokers, ", "), patience))
 		defer cancel()
 	}
 	return do(ctx)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stakeout-project/stakeout/cmd/internal/input"
 	"github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 )
@@ -179,7 +180,7 @@ func FuzzShipLines(f *testing.F) {
 		if diff := cmp.Diff(want, out.lines); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		in, err := plain(bytes.NewReader(text))
+		in, err := input.Plain(bytes.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}

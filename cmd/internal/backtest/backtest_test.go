@@ -132,6 +132,9 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	f(Config{Files: []string{filepath.Join(dir, "none")}}, "no such file")
+	f(Config{Files: []string{dir}}, "is a directory, want a file")
+	f(Config{Files: []string{labels}}, labels+":1: time: is missing")
+	f(Config{Labels: dir}, "is a directory, want a file")
 	f(Config{Labels: labels}, labels+":2: has no session_id or no class")
 	f(Config{WarmupUntil: time.Now(), Peers: func(*detect.Peers) error { return nil }}, "too few sessions")
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stakeout-project/stakeout/detect"
-	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
 // Comparison is what another set of rules changes.
@@ -60,22 +59,12 @@ func Compare(ctx context.Context, cfg Config, a, b detect.Rules, progress func(i
 	if err != nil {
 		return Comparison{}, err
 	}
-	cfg.Peers = nil
-	with := func(rules detect.Rules) *run {
-		cfg.Rules = rules
-		return newRun(cfg)
-	}
-	runA, runB := with(a), with(b)
-	rejected, err := read(ctx, cfg, progress, func(ev *event.Event, src event.Source, op detect.Operation) error {
-		if err := runA.take(ev, src, op); err != nil {
-			return err
-		}
-		return runB.take(ev, src, op)
-	})
+	runs, no, err := play(ctx, cfg, progress, a, b)
 	if err != nil {
 		return Comparison{}, err
 	}
-	c := Comparison{Events: runA.events, Rejected: rejected, Detectors: map[string]Changes{}, Added: []Change{}, Removed: []Change{}, Kept: []Change{}}
+	runA, runB := runs[0], runs[1]
+	c := Comparison{Events: runA.events, Rejected: no.n, Detectors: map[string]Changes{}, Added: []Change{}, Removed: []Change{}, Kept: []Change{}}
 	c.A, c.B = runA.outcome(labels), runB.outcome(labels)
 	inA, inB := runA.byID(), runB.byID()
 	put := func(list *[]Change, f finding, count func(*Changes)) {

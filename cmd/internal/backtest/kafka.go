@@ -114,6 +114,7 @@ var errEnough = errors.New("enough")
 type head struct {
 	next      func() (*stream.Record, error, bool)
 	left      bool
+	partition int
 	record    *stream.Record
 	decoder   event.Decoder
 	told      event.Source // by the last record that had one, for its strings
@@ -124,16 +125,14 @@ type head struct {
 
 // read gives take the events of all partitions, those of one partition in their
 // order, and of several the earliest first.
-func (r *Range) read(ctx context.Context, progress func(int), take taker) (rejected int64, err error) {
+func (r *Range) read(ctx context.Context, progress func(int), no *rejected, take taker) error {
 	var heads []*head
 	for p, part := range r.parts {
 		next, stop := iter.Pull2(r.records(ctx, p, part))
 		defer stop()
-		h := &head{next: next}
-		n, err := h.advance(r.operation, progress)
-		rejected += n
-		if err != nil {
-			return rejected, err
+		h := &head{next: next, partition: p}
+		if err := r.advance(h, progress, no); err != nil {
+			return err
 		}
 		heads = append(heads, h)
 	}
@@ -145,15 +144,13 @@ func (r *Range) read(ctx context.Context, progress func(int), take taker) (rejec
 			}
 		}
 		if first == nil {
-			return rejected, ctx.Err()
+			return ctx.Err()
 		}
 		if err := take(&first.event, first.source, first.operation); err != nil {
-			return rejected, err
+			return err
 		}
-		n, err := first.advance(r.operation, progress)
-		rejected += n
-		if err != nil {
-			return rejected, err
+		if err := r.advance(first, progress, no); err != nil {
+			return err
 		}
 	}
 }
@@ -176,18 +173,19 @@ func (r *Range) records(ctx context.Context, partition int, part stream.Range) i
 	}
 }
 
-// advance decodes the next record that is an event.
-func (h *head) advance(operation string, progress func(int)) (rejected int64, err error) {
+// advance decodes the next record of a partition that is an event.
+func (r *Range) advance(h *head, progress func(int), no *rejected) error {
 	for {
 		var err error
 		if h.record, err, h.left = h.next(); err != nil || !h.left {
-			return rejected, err
+			return err
 		}
 		progress(1)
-		if h.decode(operation) == nil {
-			return rejected, nil
+		err = h.decode(r.operation)
+		if err == nil {
+			return nil
 		}
-		rejected++
+		no.add(fmt.Sprintf("%s/%d/%d", r.topic, h.partition, h.record.Offset), err)
 	}
 }
 

@@ -38,6 +38,9 @@ type Report struct {
 	Maturity  map[string]Stratum    `json:"maturity"`    // by how many events of the agent were known
 	DelayP50  float64               `json:"delay_p50_s"` // from the start of an attacked session to its first finding
 	DelayP99  float64               `json:"delay_p99_s"`
+
+	FirstRejected string   `json:"first_rejected,omitempty"` // where the first line is that is no event, and why
+	Notes         []string `json:"notes,omitempty"`          // what keeps the figures from meaning what they seem to
 }
 
 // Class counts the sessions of one class.
@@ -69,11 +72,6 @@ type ByDetector struct {
 	True     int `json:"true"` // in sessions with a successful attack
 	False    int `json:"false"`
 }
-
-const (
-	benign  = "benign"
-	success = "attack_success"
-)
 
 // rates of false positives at which the curve is read.
 var rates = []float64{0.01, 0.05, 0.10}
@@ -217,7 +215,10 @@ func (r Report) Print(out io.Writer) error {
 	fmt.Fprintf(out, "%d events of %d agents in %d sessions, %.1f agent-days, in %s: %.0f events/s, %.0f bytes per agent\n",
 		r.Events, r.Agents, r.Sessions, r.AgentDays, time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond), r.EventsPerSec, r.BytesPerAgent)
 	if r.Rejected > 0 {
-		fmt.Fprintf(out, "%d lines are no events\n", r.Rejected)
+		fmt.Fprintf(out, "%d lines are no events; the first is %s\n", r.Rejected, r.FirstRejected)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(out, "note: %s\n", note)
 	}
 	fmt.Fprintf(out, "%d findings, %d false: %.4f per agent-day, %.2f of the budget of %g (%s); %.1f foretold\n\n",
 		r.Findings, r.False, r.FalsePerDay, r.Realised, r.Budget, r.Interval.text(), r.Risked)
