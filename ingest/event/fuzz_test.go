@@ -25,7 +25,15 @@ func FuzzDecode(f *testing.F) {
 func checkDecode(t *testing.T, line []byte) {
 	var d Decoder
 	var ev Event
-	if err := d.Decode(line, &ev); err != nil {
+	err := d.Decode(line, &ev)
+	var used Decoder // guesses the order of the fields
+	for range 2 {
+		var again Event
+		if said := used.Decode(line, &again); !reflect.DeepEqual(err, said) || cmp.Diff(ev, again) != "" || used.Unknown() != d.Unknown() {
+			t.Fatalf("Decode(%q) = %+v, %v; and by a decoder that was used %+v, %v", line, ev, err, again, said)
+		}
+	}
+	if err != nil {
 		if e := err.(*Error); e.Offset > len(line) || e.Field == "" || e.Reason == "" {
 			t.Errorf("Decode(%q): %#v points nowhere", line, e)
 		}

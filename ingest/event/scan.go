@@ -108,17 +108,19 @@ func (s *scanner) key(keep bool) (string, bool) {
 		return "", s.wrong("a member's name in quotes")
 	}
 	k, ok := s.text(keep)
-	if !ok {
-		return "", false
-	}
+	return k, ok && s.colon()
+}
+
+// colon reads the colon behind a member's name.
+func (s *scanner) colon() bool {
 	switch {
 	case s.next() == ':':
 		s.i++
-		return k, true
+		return true
 	case s.i == len(s.line):
-		return "", s.short("a colon")
+		return s.short("a colon")
 	}
-	return "", s.fail(s.i, "the JSON is broken here, want a colon")
+	return s.fail(s.i, "the JSON is broken here, want a colon")
 }
 
 // word reads one of the literals true, false and null.
