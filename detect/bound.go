@@ -23,11 +23,10 @@ type aged struct {
 func (e *Engine) makeRoom() {
 	for len(e.agents) >= e.limit {
 		a := e.oldest()
-		delete(e.agents, a.id)
-		a.gone = true
 		if a.stored {
-			e.gone = append(e.gone, a.id)
+			e.gone = append(e.gone, e.slabs.id(a))
 		}
+		e.forget(a)
 		e.stats.Forgotten++
 	}
 }
@@ -41,7 +40,7 @@ func (e *Engine) oldest() *agent {
 		for len(e.order) > 0 {
 			first := e.order[0]
 			e.order = e.order[1:]
-			if !first.gone && first.profile.seen.applied == first.applied {
+			if first.profile.seen.applied == first.applied {
 				return first.agent
 			}
 		}
@@ -49,7 +48,7 @@ func (e *Engine) oldest() *agent {
 			e.order = append(e.order, aged{a, a.profile.seen.applied})
 		}
 		slices.SortFunc(e.order, func(a, b aged) int {
-			return cmp.Or(cmp.Compare(a.applied, b.applied), strings.Compare(a.id, b.id))
+			return cmp.Or(cmp.Compare(a.applied, b.applied), strings.Compare(e.slabs.id(a.agent), e.slabs.id(b.agent)))
 		})
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"strings"
+	"slices"
 )
 
 // Changed yields the agents that were forgotten since it last ran to its end,
@@ -27,49 +27,62 @@ func (e *Engine) ChangedBefore(offset int64) iter.Seq2[string, []byte] {
 		}
 		var buf []byte
 		n := 0
-		for ; n < len(e.changed) && e.changed[n].since < offset; n++ {
+		for ; n < len(e.changed); n++ {
 			a := e.changed[n]
-			if a.gone {
+			if a == nil {
 				continue
 			}
+			if a.since >= offset {
+				break
+			}
 			buf = a.profile.AppendBinary(buf[:0])
-			if !yield(a.id, buf) {
+			if !yield(e.slabs.id(a), buf) {
 				return
 			}
 		}
 		for _, a := range e.changed[:n] {
-			a.changed, a.stored = false, true
+			if a != nil {
+				a.changed, a.stored = false, true
+			}
 		}
-		rest := copy(e.changed, e.changed[n:])
-		clear(e.changed[rest:]) // an agent that was forgotten is to be freed
-		e.changed, e.gone = e.changed[:rest], nil
+		e.changed, e.gone = slices.Delete(e.changed, 0, n), nil
+		e.yielded += n
 	}
 }
 
-// Unwritten returns how many profiles have changes that were not yet yielded, and
-// the offset of the first event among these changes; without any, the largest
+// Unwritten returns how many profiles at most have changes that were not yet yielded,
+// and the offset of the first event among these changes; without any, the largest
 // there is. All before it has been yielded.
 func (e *Engine) Unwritten() (profiles int, first int64) {
-	if len(e.changed) == 0 {
-		return 0, math.MaxInt64
+	for i, a := range e.changed {
+		if a != nil {
+			return len(e.changed) - i, a.since
+		}
 	}
-	return len(e.changed), e.changed[0].since
+	return 0, math.MaxInt64
 }
 
 // Restore takes in a profile as Changed yielded it; what is nil forgets the
 // agent. Of two encodings for one agent the one that has taken in more stands.
 func (e *Engine) Restore(id string, encoded []byte) error {
 	e.order = nil
+	have := e.agents[id]
 	if encoded == nil {
-		delete(e.agents, id)
+		if have != nil {
+			e.forget(have)
+		}
 		return nil
 	}
-	restored := &agent{id: strings.Clone(id), stored: true}
-	if err := restored.profile.UnmarshalBinary(encoded); err != nil {
+	var p Profile
+	if err := p.UnmarshalBinary(encoded); err != nil {
 		return fmt.Errorf("profile of %s: %w", id, err)
 	}
-	if have := e.agents[id]; have == nil || have.profile.seen.applied < restored.profile.seen.applied {
-		e.agents[restored.id] = restored
+	if have == nil {
+		have = e.add(id)
+		have.profile.seen.applied = math.MinInt64
+	}
+	if have.profile.seen.applied < p.seen.applied {
+		have.profile, have.stored = p, true
 	}
 	return nil
 }

@@ -23,7 +23,9 @@ type Engine struct {
 	bill      *bill // of materials; nil: the rules have none
 	detectors []watching
 	agents    map[string]*agent
-	changed   []*agent // not yet yielded as they are, in order of their first change
+	slabs     slabs
+	changed   []*agent // not yet yielded as they are, in order of their first change; nil: forgotten
+	yielded   int      // how many stood before them, ever
 	stats     Stats
 	peers     *Peers          // nil: every agent is held against its own past alone
 	none      Session         // of an event without one
@@ -44,12 +46,14 @@ type watching struct {
 	share float64 // false findings per agent-day
 }
 
+// An agent has no pointers, so that the garbage collector need not look at a
+// million of them: see [slabs].
 type agent struct {
-	id      string
+	slot    uint32
 	since   int64 // where it is changed, the offset of the first event that no yielded encoding holds
+	place   int   // and where it stands among the changed, from the first there ever was
 	changed bool
 	stored  bool // Changed has yielded it, or Restore made it
-	gone    bool // forgotten
 	profile Profile
 	telling telling
 }
@@ -143,9 +147,8 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 		if e.limit > 0 {
 			e.makeRoom()
 		}
-		a = &agent{id: strings.Clone(ev.Agent)}
+		a = e.add(ev.Agent)
 		a.profile.seen.applied = -1
-		e.agents[a.id] = a
 	}
 	p := &a.profile
 	if offset <= p.seen.applied {
@@ -154,7 +157,7 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 	}
 	p.seen.applied = offset
 	if !a.changed {
-		a.changed, a.since = true, offset
+		a.changed, a.since, a.place = true, offset, e.yielded+len(e.changed)
 		e.changed = append(e.changed, a)
 	}
 	if p.seen.again(ev, src) {
