@@ -235,45 +235,45 @@ func (c *coder) fail(err error) {
 }
 
 func (c *coder) u64(v *uint64) {
-	if b := c.take(8); c.reading {
-		*v = binary.LittleEndian.Uint64(b)
-	} else {
-		binary.LittleEndian.PutUint64(b, *v)
+	if !c.reading {
+		c.buf = binary.LittleEndian.AppendUint64(c.buf, *v)
+		return
 	}
+	*v = binary.LittleEndian.Uint64(c.take(8))
 }
 
 func (c *coder) u32(v *uint32) {
-	if b := c.take(4); c.reading {
-		*v = binary.LittleEndian.Uint32(b)
-	} else {
-		binary.LittleEndian.PutUint32(b, *v)
+	if !c.reading {
+		c.buf = binary.LittleEndian.AppendUint32(c.buf, *v)
+		return
 	}
+	*v = binary.LittleEndian.Uint32(c.take(4))
 }
 
 func (c *coder) u16(v *uint16) {
-	if b := c.take(2); c.reading {
-		*v = binary.LittleEndian.Uint16(b)
-	} else {
-		binary.LittleEndian.PutUint16(b, *v)
+	if !c.reading {
+		c.buf = binary.LittleEndian.AppendUint16(c.buf, *v)
+		return
 	}
+	*v = binary.LittleEndian.Uint16(c.take(2))
 }
 
 // octet is any byte.
 func (c *coder) octet(v *uint8) {
-	if b := c.take(1); c.reading {
-		*v = b[0]
-	} else {
-		b[0] = *v
+	if !c.reading {
+		c.buf = append(c.buf, *v)
+		return
 	}
+	*v = c.take(1)[0]
 }
 
 // u8 is a number below limit.
 func (c *coder) u8(v *uint8, limit int) {
-	b := c.take(1)
 	if !c.reading {
-		b[0] = *v
+		c.buf = append(c.buf, *v)
 		return
 	}
+	b := c.take(1)
 	if int(b[0]) >= limit {
 		c.fail(fmt.Errorf("has %d where less than %d can stand", b[0], limit))
 		return
@@ -290,8 +290,11 @@ func (c *coder) i64(v *int64) {
 func (c *coder) f32(v *float32) {
 	u := math.Float32bits(*v)
 	c.u32(&u)
+	if !c.reading {
+		return
+	}
 	f := math.Float32frombits(u)
-	if c.reading && (f != f || math.IsInf(float64(f), 0) || f < 0) {
+	if f != f || math.IsInf(float64(f), 0) || f < 0 {
 		c.fail(errors.New("has a statistic that is no number of 0 or more"))
 		f = 0
 	}
@@ -306,16 +309,20 @@ func (c *coder) slot(used bool) bool {
 	if used {
 		u = 1
 	}
+	if !c.reading {
+		c.buf = append(c.buf, u)
+		return used
+	}
 	c.u8(&u, 2)
 	return u == 1
 }
 
 func (c *coder) bytes(b []byte) {
-	if have := c.take(len(b)); c.reading {
-		copy(b, have)
-	} else {
-		copy(have, b)
+	if !c.reading {
+		c.buf = append(c.buf, b...)
+		return
 	}
+	copy(b, c.take(len(b)))
 }
 
 func (c *coder) reference(r *Reference) { c.packed(&r.form, r.b[:]) }
