@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -28,33 +26,10 @@ undone.`,
 		Example: example("stakeout drill", "stakeout drill --format json", "stakeout drill --incidents 50 --agents 400"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conf, _, err := g.load(cmd)
-			if err != nil {
-				return err
-			}
-			conf.Log.Level = max(conf.Log.Level, slog.LevelWarn)
-			log := newLogger(cmd.ErrOrStderr(), conf.Log)
-			stdout := cmd.OutOrStdout()
-			v := &viewer{out: stdout, live: isTerminal(stdout)}
-			if out == "json" {
-				v.out, v.live = cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr())
-			}
-			result, err := drill.Run(cmd.Context(), cfg, v, log)
-			v.line()
-			if result.Stops == nil {
-				return err
-			}
-			if out == "json" {
-				if jerr := json.NewEncoder(stdout).Encode(result); jerr != nil {
-					return jerr
-				}
-				return err
-			}
-			fmt.Fprintln(stdout)
-			if perr := result.Print(stdout); perr != nil {
-				return perr
-			}
-			return err
+			return perform(cmd, g, out, func(v *viewer, log *slog.Logger) (drill.Result, bool, error) {
+				result, err := drill.Run(cmd.Context(), cfg, v, log)
+				return result, result.Stops != nil, err
+			})
 		},
 	}
 	f := cmd.Flags()

@@ -27,7 +27,7 @@ func newRoot() *cobra.Command {
 		Long: `Stakeout reads the logs that AI agents already write, learns what is normal for
 each agent, reports what is not, and has the credentials of a hijacked agent revoked.
 
-  stakeout demo     see all of it at work on this machine, in two minutes
+  stakeout demo     see all of it at work on this machine, in half a minute
   stakeout up       run the whole pipeline here, on embedded Kafka, NATS and ClickHouse
   stakeout ship     send it JSON lines, one event a line
 

@@ -30,12 +30,34 @@ func DefaultConfig() Config {
 		Threats: []string{"privilege-drift", "confused-deputy", "indirect-prompt-injection", "memory-poisoning"}}
 }
 
+// Validate reports what cannot be shown.
+func (c Config) Validate() error {
+	now := time.Now()
+	return errors.Join(c.fleet(now).Validate(), c.attacks(now).Validate())
+}
+
+// fleet is the one whose clean history is sent.
+func (c Config) fleet(now time.Time) simulate.Config {
+	return simulate.Config{Agents: c.Agents, Tenants: 2, Days: days, Rate: 120, Seed: c.Seed,
+		Start: now.Add(-days * 24 * time.Hour), Clock: simulate.WorkdayAt(now)}
+}
+
+// attacks is how it goes on.
+func (c Config) attacks(now time.Time) simulate.LiveConfig {
+	live := simulate.DefaultLiveConfig(now)
+	live.Duration, live.Threats, live.Injections = c.Live, c.Threats, c.Injections
+	return live
+}
+
 // days is the length of the clean history.
 const days = 14
 
 // Run runs the demonstration. It returns the result together with an error
 // where something was missed, lost or doubled.
 func Run(ctx context.Context, cfg Config, view stage.Viewer, log *slog.Logger) (result Result, err error) {
+	if err := cfg.Validate(); err != nil {
+		return Result{}, err
+	}
 	d := &demo{cfg: cfg, view: view, log: log, start: time.Now()}
 	acting, err := rules.Shipped.ReadFile("response.auto.yaml")
 	if err != nil {
@@ -67,9 +89,7 @@ type demo struct {
 
 // play sends the fortnight, then goes live, then counts.
 func (d *demo) play(ctx context.Context) (Result, error) {
-	now := time.Now()
-	fleet, err := simulate.New(simulate.Config{Agents: d.cfg.Agents, Tenants: 2, Days: days, Rate: 120, Seed: d.cfg.Seed,
-		Start: now.Add(-days * 24 * time.Hour), Clock: simulate.WorkdayAt(now)})
+	fleet, err := simulate.New(d.cfg.fleet(time.Now()))
 	if err != nil {
 		return Result{}, err
 	}
@@ -125,8 +145,7 @@ func (d *demo) stored(ctx context.Context, most time.Duration) error {
 // live sends the attacked fleet's events at the times they bear, each token
 // known to the identity provider.
 func (d *demo) live(ctx context.Context, fleet *simulate.Fleet) error {
-	lc := simulate.DefaultLiveConfig(time.Now())
-	lc.Duration, lc.Threats, lc.Injections = d.cfg.Live, d.cfg.Threats, d.cfg.Injections
+	lc := d.cfg.attacks(time.Now())
 	events, err := fleet.Live(lc)
 	if err != nil {
 		return err

@@ -49,6 +49,7 @@ type Watch struct {
 	order    []string
 	latest   map[string]command.Outcome // by action
 	commands map[string]Commanded
+	early    []command.Outcome // not shown yet: seen before the finding that they are about
 }
 
 func newWatch(cfg app.Config, client *stream.Client, view Viewer, log *slog.Logger) *Watch {
@@ -98,6 +99,19 @@ func (w *Watch) finding(f detect.Finding) {
 	if time.Since(f.Time.Time()) < time.Hour {
 		w.view.Finding(s)
 	}
+	w.catchUp()
+}
+
+// catchUp shows the outcomes whose findings have come by now. Findings and outcomes
+// come on two roads, and who watches wants the cause before the effect.
+func (w *Watch) catchUp() {
+	w.early = slices.DeleteFunc(w.early, func(o command.Outcome) bool {
+		unseen := slices.ContainsFunc(o.Action.Findings, func(id string) bool { _, ok := w.found[id]; return !ok })
+		if !unseen {
+			w.view.Outcome(Sighting{At: time.Now(), Outcome: o})
+		}
+		return !unseen
+	})
 }
 
 // outcomes follows the ACTIONS stream until ctx ends, message by message: an
@@ -144,16 +158,9 @@ func (w *Watch) outcomes(ctx context.Context) error {
 
 func (w *Watch) message(msg *jetstream.RawStreamMsg) {
 	m := command.Message{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if a, err := command.ParseAction(w.app.Executor.Trust, m); err == nil {
 		if command.Attempt(m.Header) == 1 {
-			c := w.commands[a.ID]
-			if c.Times == 0 {
-				c.Action, c.At = a, msg.Time
-			}
-			c.Times++
-			w.commands[a.ID] = c
+			w.commanded(a, msg.Time)
 		}
 		return
 	}
@@ -165,9 +172,27 @@ func (w *Watch) message(msg *jetstream.RawStreamMsg) {
 		w.log.Warn("message on ACTIONS cannot be believed", "subject", m.Subject, "err", err)
 		return
 	}
+	w.outcome(o)
+}
+
+func (w *Watch) commanded(a command.Action, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.commands[a.ID]
+	if c.Times == 0 {
+		c.Action, c.At = a, at
+	}
+	c.Times++
+	w.commands[a.ID] = c
+}
+
+func (w *Watch) outcome(o command.Outcome) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.latest[o.Action.ID] = o
 	if o.Status != command.Shadowed {
-		w.view.Outcome(Sighting{At: time.Now(), Outcome: o})
+		w.early = append(w.early, o)
+		w.catchUp()
 	}
 }
 
