@@ -42,8 +42,10 @@ func producer(t *testing.T, k *Kafka, topic string) *kgo.Client {
 // producer sends the batch again and again; it must never hear that it is stored.
 func TestKafkaStopsAtAFailedWrite(t *testing.T) {
 	const full = "/dev/full"
-	if _, err := os.Stat(full); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(full); errors.Is(err, os.ErrNotExist) && os.Getenv("CI") == "" {
 		t.Skip("the system has no " + full)
+	} else if err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	k := startKafkaIn(t, dir)
