@@ -65,9 +65,9 @@ func amplification(v View) overuse {
 	if spends(ev) == 0 {
 		return overuse{}
 	}
-	h := &p.hourly[spending]
-	if before, after := p.sums(ev); after[spending] >= smallSpend && !h.near(after[spending]) &&
-		p.hourChance(spending, after[spending]) < oddSpend && (before[spending] < smallSpend || p.hourChance(spending, before[spending]) >= oddSpend) {
+	h, now := &p.hourly[spending], minuteOf(ev.Time)
+	if before, after := p.sums(ev); after[spending] >= smallSpend && !h.nearAt(after[spending], p.offset(now)) &&
+		p.spendingChance(after[spending], now) < oddSpend && (before[spending] < smallSpend || p.spendingChance(before[spending], now) >= oddSpend) {
 		return overuse{spent: after[spending]}
 	}
 	return overuse{}
@@ -117,7 +117,7 @@ func (d Amplification) Explain(v View) Claim {
 		}
 	}
 	unit := "tokens"
-	spent, usual := float64(x.spent), p.hourly[spending].usual()
+	spent, usual := float64(x.spent), p.usualSpending(minuteOf(ev.Time))
 	amount := func(n float64) string { return fmt.Sprintf("%.0f tokens", n) }
 	if !ev.InputTokens.OK && !ev.OutputTokens.OK {
 		unit = "money"
@@ -126,6 +126,6 @@ func (d Amplification) Explain(v View) Claim {
 	return Claim{
 		Reason:   fmt.Sprintf("%s spent far more %s in an hour than it does", ev.Agent, unit),
 		Observed: fmt.Sprintf("%s in the hour from %s", amount(spent), hourText(ev.Time)),
-		Baseline: fmt.Sprintf("in %s with any, about %s; chance of as much: %.1g", remembered(p.hourly[spending].n, numericRun, "hours"), amount(usual), p.hourChance(spending, x.spent)),
+		Baseline: fmt.Sprintf("in %s with any, about %s at this hour; chance of as much: %.1g", remembered(p.hourly[spending].n, numericRun, "hours"), amount(usual), p.spendingChance(x.spent, minuteOf(ev.Time))),
 	}
 }

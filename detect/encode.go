@@ -267,6 +267,18 @@ func (c *coder) octet(v *uint8) {
 	*v = c.take(1)[0]
 }
 
+// signed is a row of numbers of a byte each.
+func (c *coder) signed(v []int8) {
+	b := c.take(len(v))
+	for i := range v {
+		if c.reading {
+			v[i] = int8(b[i])
+		} else {
+			b[i] = byte(v[i])
+		}
+	}
+}
+
 // u8 is a number below limit.
 func (c *coder) u8(v *uint8, limit int) {
 	if !c.reading {

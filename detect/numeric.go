@@ -41,9 +41,12 @@ func (m *numeric) deviation() float64 {
 
 // near is a cheap look at whether a value is too near the usual one to be far more,
 // whatever its tail: it is if it is less than two to four times as much.
-func (m *numeric) near(v float32) bool {
+func (m *numeric) near(v float32) bool { return m.nearAt(v, 0) }
+
+// nearAt is near where an hour makes the quantity so much more or less.
+func (m *numeric) nearAt(v float32, o offset) bool {
 	exponent := int(math.Float32bits(v)>>23) - 127
-	return exponent < int(m.mean/fixed)+2
+	return exponent*perBit < int(m.mean/fixed)*perBit+int(o)+2*perBit
 }
 
 // tail is the chance of a value as large: the upper tail of the predictive

@@ -37,7 +37,7 @@ type Profile struct {
 	novelties  [kinds]Novelty
 	items      [allSlots]uint16 // the things of all kinds; see habit
 
-	rhythms    Rhythms
+	rhythms Rhythms
 
 	sessions   [sessionSlots]Session
 	poisons    [poisonSlots]poisonedRecord

@@ -18,7 +18,8 @@ type Volumes struct {
 	minute  uint32              // since 1970, that is being counted; 0 for none
 	sum     [2]float32          // of its hour
 	calls   counts              // of the minute
-	hourly  [2]numeric          // sums of an hour with any
+	hourly  [2]numeric          // sums of an hour with any; what is spent, as at a usual hour
+	season  season              // what hours and days make of what is spent
 	heavy   [sums + 1]heaviness // of those sums, and of sizes
 	sizes   [3]toolSize         // of what goes out through a tool; the last is shared by all others
 	known   destinations
@@ -121,6 +122,20 @@ func (p *Volumes) hourChance(of int, sum float32) float64 {
 	return p.heavy[of].chance(p.hourly[of].tail(float64(sum)), p.hourly[of].n)
 }
 
+// offset is what the hour of a minute makes of what is spent in it. Most agents send
+// too seldom to learn as much of what goes out.
+func (p *Volumes) offset(minute uint32) offset { return p.season.at(minute, &p.hourly[spending]) }
+
+// spendingChance is the chance that so much is spent in the hour of a minute.
+func (p *Volumes) spendingChance(sum float32, minute uint32) float64 {
+	return p.hourChance(spending, p.offset(minute).without(sum))
+}
+
+// usualSpending is what is usually spent in the hour of a minute.
+func (p *Volumes) usualSpending(minute uint32) float64 {
+	return p.offset(minute).with(p.hourly[spending].usual())
+}
+
 // surprised reports whether a surprise was counted in the hour of a time: it is
 // no news then that the hour is odd.
 func (p *Volumes) surprised(of int, at event.Timestamp) bool {
@@ -185,9 +200,16 @@ func (p *Volumes) roll(now uint32) {
 			if p.sum[i] == 0 {
 				continue
 			}
-			p.heavy[i].learn(p.hourly[i].tail(float64(p.sum[i])), p.hourly[i].n, odds(!learned))
+			sum := float64(p.sum[i])
+			if i == spending {
+				sum = float64(p.offset(p.minute).without(p.sum[i]))
+			}
+			p.heavy[i].learn(p.hourly[i].tail(sum), p.hourly[i].n, odds(!learned))
 			if learned {
-				p.hourly[i].learn(float64(p.sum[i]))
+				if i == spending {
+					p.season.learn(p.minute, float64(p.sum[i]), &p.hourly[i])
+				}
+				p.hourly[i].learn(sum)
 			}
 		}
 		p.sum, p.flags = [sums]float32{}, 0
@@ -264,6 +286,7 @@ func (p *Volumes) code(c *coder) {
 		c.f32(&p.sum[i])
 		p.hourly[i].code(c)
 	}
+	p.season.code(c)
 	for i := range p.heavy {
 		c.u16((*uint16)(&p.heavy[i]))
 	}
