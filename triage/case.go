@@ -14,11 +14,11 @@ import (
 // tellFinding tells of a finding and of the incident that has grown by it. It
 // may be told again: the message bears the same id, and whoever keeps cases
 // knows a finding by its own.
-func (t *Triage) tellFinding(ctx context.Context, b *bus, i *incident, f *detect.Finding, own *risk) error {
+func (t *Triage) tellFinding(ctx context.Context, b *bus, i *incident, f *detect.Finding, own *risk, past *recalled) error {
 	if err := t.at("case"); err != nil {
 		return err
 	}
-	d := dispose(t.policy.Load(), i, f, own)
+	d := dispose(t.policy.Load(), i, f, own, past, t.cfg.History.Window)
 	if err := t.tellCase(ctx, b, i, command.Case{Incident: i.public(), Change: command.Grown, Time: eventNow(t), Disposition: d}, hash(i.ID, "grown", f.ID)); err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func TestEveryFindingIsDisposed(t *testing.T) {
 	}
 	var own risk
 	own.count(&a, 0, "contain")
-	if got := dispose(tr.policy.Load(), &incident{Count: 1, Detectors: []string{"first_use"}}, &a, &own); cmp.Diff(d, got) != "" {
+	if got := dispose(tr.policy.Load(), &incident{Count: 1, Detectors: []string{"first_use"}}, &a, &own, nil, 0); cmp.Diff(d, got) != "" {
 		t.Errorf("the same finding is disposed of differently:\n%s", cmp.Diff(d, got))
 	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	// agent's risk changes. It is set where notify.caep names a receiver.
 	RiskSignals bool `koanf:"risk_signals"`
 
+	History HistoryConfig `koanf:"history"` // what the first look at a finding asks of what is stored
+
 	Draft DraftConfig `koanf:"draft"` // a model that writes for people and decides nothing
 
 	Tick      time.Duration `koanf:"tick"`      // how often timers are looked at
@@ -48,6 +50,7 @@ func DefaultConfig() Config {
 		IncidentGap: 24 * time.Hour,
 		LinkGap:     time.Hour,
 		BreachSlack: 10 * time.Second,
+		History:     DefaultHistoryConfig(),
 		Draft:       DefaultDraftConfig(),
 		Tick:        time.Second,
 		Timeout:     5 * time.Second,
@@ -86,6 +89,7 @@ func (c Config) Validate() error {
 	least("tick", c.Tick, time.Millisecond)
 	least("timeout", c.Timeout, 10*time.Millisecond)
 	least("retention", c.Retention, time.Hour)
+	nested("history", c.History.Validate())
 	nested("draft", c.Draft.Validate())
 	if c.Replicas < 1 || c.Replicas > 5 {
 		errs = append(errs, fmt.Errorf("replicas: is %d, want 1 to 5", c.Replicas))

@@ -3,16 +3,17 @@ package triage
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
-// dispose takes the first look at a finding. It is a function of the finding, of
-// its incident and of the policy, so it needs nothing that could be away, and a
-// replay takes the same look.
-func dispose(p *Policy, i *incident, f *detect.Finding, own *risk) *command.Disposition {
-	return &command.Disposition{Finding: f.ID, Suppression: i.suppression(f), Detector: cut(f.Detector, maxID), Query: asked(i, f), Think: thought(i, f), Report: reported(p, i, f, own), Risk: new(own.score(p.Risk, f.Time))}
+// dispose takes the first look at a finding. It is a function of the finding, of its
+// incident, of the policy, and of what is stored about the past. The last may be away, and
+// is nil where it is not asked: so nothing can keep the look from being taken.
+func dispose(p *Policy, i *incident, f *detect.Finding, own *risk, past *recalled, window time.Duration) *command.Disposition {
+	return &command.Disposition{Finding: f.ID, Suppression: i.suppression(f), Detector: cut(f.Detector, maxID), Query: append(asked(i, f), bound(past.queried(f, window))...), Think: append(thought(i, f), past.weighed(f)...), Report: reported(p, i, f, own), Risk: new(own.score(p.Risk, f.Time))}
 }
 
 // asked is what the detector asked of the agent's past, and what the incident knows besides.

@@ -12,7 +12,7 @@ import (
 func TestDispositionOfARuleThatWasBroken(t *testing.T) {
 	f := func(f detect.Finding, verdict, confidence, asked string) {
 		t.Helper()
-		d := dispose(&Policy{}, &incident{Count: 1, Detectors: []string{f.Detector}}, &f, &risk{})
+		d := dispose(&Policy{}, &incident{Count: 1, Detectors: []string{f.Detector}}, &f, &risk{}, nil, 0)
 		if string(d.Report.Verdict) != verdict || d.Report.Confidence != confidence || !strings.HasPrefix(d.Query[0], asked) {
 			t.Errorf("%s, %s: %s; want %s, %s: %s", d.Report.Verdict, d.Report.Confidence, d.Query[0], verdict, confidence, asked)
 		}

@@ -30,6 +30,7 @@ type metrics struct {
 	brakes      *prometheus.CounterVec // change
 	drafts      *prometheus.CounterVec // result
 	verdicts    *prometheus.CounterVec // verdict
+	histories   *prometheus.CounterVec // result
 }
 
 func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics {
@@ -70,7 +71,11 @@ func newMetrics(reg prometheus.Registerer, oldest func() time.Duration) *metrics
 	for _, v := range []string{string(falsePositive), string(truePositive), "withdrawn"} {
 		m.verdicts.WithLabelValues(v)
 	}
-	reg.MustRegister(m.risk, m.riskChanges, m.brakes, m.drafts, m.verdicts)
+	m.histories = prometheus.NewCounterVec(counter("histories_total", "Findings whose past the store was to tell, by what came of it: answered, failed, broken (not asked after failures), skipped (too many at once)."), []string{"result"})
+	for _, r := range []string{"answered", "failed", "broken", "skipped"} {
+		m.histories.WithLabelValues(r)
+	}
+	reg.MustRegister(m.risk, m.riskChanges, m.brakes, m.drafts, m.verdicts, m.histories)
 	for _, r := range []string{"new", "again", "canary", "refused"} {
 		m.findings.WithLabelValues(r)
 	}

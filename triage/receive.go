@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
@@ -15,18 +17,32 @@ import (
 
 // receive handles one record of the topic of findings. What is not a finding is
 // counted and set aside; it never stops the partition.
-func (t *Triage) receive(ctx context.Context, r *stream.Record) error {
+func (t *Triage) receive(ctx context.Context, g *errgroup.Group, r *stream.Record) error {
 	var f detect.Finding
 	err := json.Unmarshal(r.Value, &f)
 	if err == nil {
 		err = check(&f)
 	}
-	if err == nil {
-		err = t.handle(ctx, &f, stampsOf(r))
-		if !errors.Is(err, command.ErrTooLarge) && !errors.Is(err, command.ErrMalformed) {
-			return err
-		}
+	if err != nil {
+		return t.refuse(ctx, r, err)
 	}
+	l, err := t.handle(ctx, &f, stampsOf(r))
+	if err != nil || l == nil {
+		return t.settled(ctx, r, err)
+	}
+	return t.looking(ctx, g, r, l)
+}
+
+// settled has the record of a finding refused if what came of handling it says so.
+func (t *Triage) settled(ctx context.Context, r *stream.Record, err error) error {
+	if errors.Is(err, command.ErrTooLarge) || errors.Is(err, command.ErrMalformed) {
+		return t.refuse(ctx, r, err)
+	}
+	return err
+}
+
+// refuse counts a record that nothing can be done with, and sets it aside.
+func (t *Triage) refuse(ctx context.Context, r *stream.Record, err error) error {
 	t.metrics.findings.WithLabelValues("refused").Inc()
 	t.log.Warn("finding refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
 	if t.rejects != nil {
@@ -59,46 +75,41 @@ func check(f *detect.Finding) error {
 	return nil
 }
 
-// handle takes a finding through the five steps of the package comment.
-func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) error {
+// handle takes a finding through the steps of the package comment up to what is to be
+// told of it; it returns nothing for one that is marked as seen, or that needs no telling.
+func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) (*look, error) {
 	b, err := t.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	seen := "seen." + hash(f.ID)
 	if _, rev, err := load[string](ctx, b.incidents, seen); err != nil || rev != 0 {
 		if err == nil {
 			t.metrics.findings.WithLabelValues("again").Inc()
 		}
-		return err
+		return nil, err
 	}
 	if sent, ok := command.IsCanary(t.cfg.Trust, f.Agent, t.now()); ok {
 		if err := t.answerCanary(ctx, b, f, at, event.At(sent)); err != nil {
-			return err
+			return nil, err
 		}
-		return mark(ctx, b.incidents, seen, command.CanaryID(f.Agent))
+		return nil, mark(ctx, b.incidents, seen, command.CanaryID(f.Agent))
 	}
 	i, err := t.join(ctx, b, f, at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := t.empty(ctx, b, i); err != nil {
-		return err
+		return nil, err
 	}
 	chain, err := t.assess(ctx, b, f, at.topic, i.suppression(f)) // which has counted it
 	if err != nil {
-		return err
-	}
-	if err := t.tellFinding(ctx, b, i, f, &chain[0]); err != nil {
-		return err
+		return nil, err
 	}
 	if err := t.tellRisks(ctx, b, chain, i.ID); err != nil {
-		return err
+		return nil, err
 	}
-	if err := t.at("seen"); err != nil {
-		return err
-	}
-	return mark(ctx, b.incidents, seen, i.ID)
+	return &look{b, f, i, chain[0]}, nil
 }
 
 // join adds f to the incident it belongs to, with what is decided about it.

@@ -16,7 +16,8 @@
 //  3. Each action of the outbox becomes a record under its id, unless there is one.
 //     The guards speak here, because what they grant is reserved under that id.
 //  4. What the record still owes to the world is done (see below).
-//  5. The outbox is emptied, and the finding is marked as seen.
+//  5. The outbox is emptied. What is stored about the past is asked, while the next
+//     findings are handled; then the finding is told of, and marked as seen.
 //
 // A record owes: a posture, a command, its outcomes, what follows from them, and
 // a timer. Posture and timer are the same however often they are written, and
@@ -61,6 +62,8 @@ type Triage struct {
 	policy     atomic.Pointer[Policy]
 	rejects    Rejects
 	operations Operations
+	history    History
+	breaker    breaker // of history
 	metrics    *metrics
 	model      model
 	drafts     chan draftJob // nil without a model
@@ -105,23 +108,37 @@ func (t *Triage) Open(ctx context.Context, _ stream.Owned) (stream.Processor, er
 	if _, err := t.connect(ctx); err != nil {
 		return nil, err
 	}
-	return processor{t}, nil
+	p := &processor{t: t}
+	p.looks.SetLimit(lookers)
+	return p, nil
 }
 
-// processor handles the findings of one partition. Everything it does is
-// acknowledged before Process returns, so a checkpoint has nothing left to do.
-type processor struct{ t *Triage }
+// processor handles the findings of one partition. What is done about them is
+// acknowledged before Process returns; what is told of them, with what is stored about
+// their past, at the checkpoint at the latest.
+type processor struct {
+	t     *Triage
+	looks errgroup.Group
+}
 
-func (p processor) Process(ctx context.Context, batch []stream.Record) error {
+func (p *processor) Process(ctx context.Context, batch []stream.Record) error {
 	for i := range batch {
-		if err := p.t.receive(ctx, &batch[i]); err != nil {
+		if err := p.t.receive(ctx, &p.looks, &batch[i]); err != nil {
 			return fmt.Errorf("triage finding at %s/%d/%d: %w", batch[i].Topic, batch[i].Partition, batch[i].Offset, err)
 		}
 	}
 	return nil
 }
 
-func (processor) Checkpoint(context.Context) error { return nil }
+func (p *processor) Checkpoint(context.Context) error {
+	if err := p.looks.Wait(); err != nil {
+		return fmt.Errorf("tell of findings: %w", err)
+	}
+	return nil
+}
+
+// Close waits for what is under way. What failed shows in the checkpoint.
+func (p *processor) Close() error { return p.looks.Wait() }
 
 // Run takes the answers of executors and the decisions of operators, and looks
 // after the timers, until ctx ends.

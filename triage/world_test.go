@@ -180,13 +180,19 @@ func (w *world) finding(agent string, n int) detect.Finding {
 func (w *world) feed(tr *Triage, fs ...detect.Finding) error {
 	var batch []stream.Record
 	for i, f := range fs {
-		value, err := json.Marshal(&f)
-		if err != nil {
-			return err
-		}
-		batch = append(batch, stream.Record{Topic: "stakeout.findings", Offset: int64(i), Key: []byte(f.Agent), Value: value})
+		r := w.record(f)
+		r.Offset = int64(i)
+		batch = append(batch, r)
 	}
 	return feedRecords(tr, batch)
+}
+
+// record is a finding as it stands in its topic.
+func (w *world) record(f detect.Finding) stream.Record {
+	w.Helper()
+	value, err := json.Marshal(&f)
+	w.must(err)
+	return stream.Record{Topic: "stakeout.findings", Key: []byte(f.Agent), Value: value}
 }
 
 func feedRecords(tr *Triage, batch []stream.Record) error {

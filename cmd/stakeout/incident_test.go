@@ -44,6 +44,7 @@ policies:
 	}))
 	t.Cleanup(model.Close)
 	s["triage"].(settings)["draft"] = settings{"url": model.URL, "model": "tester"}
+	s["triage"].(settings)["history"] = settings{"timeout": "30s"}
 	c.up = up(t, c.dir, s)
 	c.fleet = simulated(t, 20, 14, "--seed", "5", "--threats", "none")
 	if n := c.up.ship(c.fleet.file); n != c.fleet.lines {
@@ -77,7 +78,7 @@ policies:
 		}
 		return nil
 	})
-	for _, want := range []string{"query", "think", "Observed: treasury:transfer", "report", "suspicious, confidence", "revoke_token by policy stop, auto", "would break every session that works with credential jti-1", "suspend verified", "risk "} {
+	for _, want := range []string{"query", "What was found of " + agent + " before?", "What are the events it rests on?", "to exercise treasury:transfer: 0 of ", "think", "Observed: treasury:transfer", "report", "suspicious, confidence", "revoke_token by policy stop, auto", "would break every session that works with credential jti-1", "suspend verified", "risk "} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the incident does not tell %q:\n%s", want, shown)
 		}

@@ -118,6 +118,9 @@ func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
 	w.metrics.forgotten.Add(float64(stats.Forgotten - w.counted.Forgotten))
 	w.metrics.told.Add(float64(stats.Told - w.counted.Told))
 	w.metrics.held.Add(float64(stats.Held - w.counted.Held))
+	for slot, expected := range w.metrics.expected {
+		expected.Add(stats.Risked[slot] - w.counted.Risked[slot])
+	}
 	w.metrics.agents.WithLabelValues(strconv.Itoa(w.partition)).Set(float64(w.engine.Agents()))
 	w.counted = stats
 	return nil
@@ -212,6 +215,7 @@ type detectionMetrics struct {
 	findings *prometheus.CounterVec
 	agents   *prometheus.GaugeVec
 	restore  prometheus.Histogram
+	expected map[int]prometheus.Counter // false findings, by the detector's slot
 }
 
 func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detectionMetrics, error) {
@@ -231,14 +235,19 @@ func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detect
 		findings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_detect_findings_total", Help: "Findings by detector."}, []string{"detector"}),
 		agents:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stakeout_detect_agents", Help: "Agents with a profile, by partition of the events."}, []string{"partition"}),
 	}
+	risked := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_detect_expected_false_total",
+		Help: "False findings that a detector expects among those it makes, by its own rates."}, []string{"detector"})
+	m.expected = map[int]prometheus.Counter{}
 	for _, d := range rules.Detectors { // what first appears as 1 is no increase to Prometheus
-		m.findings.WithLabelValues(d.Detector.About().Name)
+		about := d.Detector.About()
+		m.findings.WithLabelValues(about.Name)
+		m.expected[int(about.Slot)] = risked.WithLabelValues(about.Name)
 	}
 	for _, j := range rules.Joint {
 		m.findings.WithLabelValues(j.Name)
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.forgotten, m.told, m.held, m.findings, m.agents, m.restore} {
+	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.forgotten, m.told, m.held, m.findings, m.agents, m.restore, risked} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -55,6 +55,7 @@ func StartLocal(ctx context.Context, cfg Config, log *slog.Logger) (_ *Local, _ 
 		}
 		embeds("clickhouse", "store.url", l.Engine.Addr(), "http://localhost:8123")
 	}
+	cfg.Triage.History.Enabled = true // the store is beside it
 	if slices.Equal(cfg.Kafka.Brokers, usual.Kafka.Brokers) {
 		kafka := local.DefaultKafkaConfig()
 		kafka.Dir, kafka.Listen = filepath.Join(cfg.Up.Dir, "kafka"), cfg.Up.Kafka

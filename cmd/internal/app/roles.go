@@ -175,10 +175,9 @@ func (p *process) detect(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (p *process) triage(ctx context.Context) error {
+func (p *process) triage(ctx context.Context) (err error) {
 	var reload *reloader
 	if file := p.cfg.Rules.Response; file != "" {
-		var err error
 		if reload, err = newReloader(file, p.reg, p.log); err != nil { // before the policy is read, so that no change is missed
 			return err
 		}
@@ -195,6 +194,11 @@ func (p *process) triage(ctx context.Context) error {
 	}
 	defer t.Close()
 	t.UseOperations(p.operate)
+	if cfg.History.Enabled {
+		h := &history{cfg: p.cfg.Store, log: p.log}
+		defer func() { err = errors.Join(err, h.close()) }()
+		t.UseHistory(h.ask)
+	}
 	p.health.add("nats", t.Ready)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.Run(ctx) })
