@@ -36,6 +36,8 @@ func TestTailForetellsNewSessions(t *testing.T) {
 	}
 	f("exponential", func() float64 { return r.ExpFloat64() * 5 })
 	f("mostly nothing", func() float64 { return math.Max(0, r.ExpFloat64()*8-12) })
+	f("heavier than exponential", func() float64 { return math.Pow(r.ExpFloat64(), 1.4) })
+	f("far heavier", func() float64 { return math.Pow(r.Float64(), -0.3) })
 	f("normal", func() float64 { return math.Abs(r.NormFloat64()) })
 }
 

@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -35,28 +37,45 @@ func newGroup() *Group {
 // exams are the sessions that a census has judged, each call by those before it.
 type exams struct {
 	at       map[uint64]int // by session
-	sessions []Session      // in the order in which they came; only what was surprising in them
+	sessions []exam         // in the order in which they came
 }
 
-func (x *exams) take(session uint64, surprise float64) {
+// An exam is one session: only what was surprising in it.
+type exam struct {
+	Session
+	found bool // something was
+}
+
+func (x *exams) take(session uint64, surprise float64, clean bool) {
 	i, known := x.at[session]
 	if !known {
 		if len(x.sessions) >= maxItems {
 			return
 		}
 		i = len(x.sessions)
-		x.at[session], x.sessions = i, append(x.sessions, Session{})
+		x.at[session], x.sessions = i, append(x.sessions, exam{})
 	}
-	x.sessions[i].surprises = x.sessions[i].with(surprise)
+	s := &x.sessions[i]
+	s.surprises = s.with(surprise)
+	s.found = s.found || !clean
 }
 
 // later is the evidence in the later half of the sessions, by when much was known.
-func (x *exams) later() []float64 {
-	var all []float64
-	for _, s := range x.sessions[len(x.sessions)/2:] {
-		all = append(all, s.against(0))
+// Those in which something was found are as many attacks as they are more than the
+// false findings that the budget allows: the others, those with the least evidence,
+// are clean sessions, and the oddest of them. A tail without them would be too light.
+func (g *Group) later(budget float64) []float64 {
+	var all, found []float64
+	for _, s := range g.seen.sessions[len(g.seen.sessions)/2:] {
+		if s.found {
+			found = append(found, s.against(0))
+		} else {
+			all = append(all, s.against(0))
+		}
 	}
-	return all
+	slices.Sort(found)
+	allowed := int(math.Round(budget * g.Days))
+	return append(all, found[:min(allowed, len(found))]...)
 }
 
 // of returns the group of the agent that v looks at as the census has it so far, nil where it has none.
@@ -122,14 +141,14 @@ func (c *Census) exam(g, less *Group, v View, begun, clean bool, passed time.Dur
 	if begun {
 		g.Sessions++
 	}
-	if !clean {
-		return
-	}
 	session := hash(v.Event.Agent, v.Event.Session)
 	if v.Event.Session == "" {
+		if !reaches(v.Event) {
+			return // a heartbeat is no session
+		}
 		session = hash(v.Event.Agent, v.Event.ID, "")
 	}
-	g.seen.take(session, known{g, less}.surprise(v))
+	g.seen.take(session, known{g, less}.surprise(v), clean)
 }
 
 // learn takes in how a call came about.
@@ -190,31 +209,33 @@ func count(m map[uint64]*Usage, key uint64, special bool) {
 	}
 }
 
-// thrift is how much of the rate a detector pays for watching by a group's bar: so
-// much less than all that after the longest absence that wealth is saved for there
-// is enough left to go on watching. What is expected stays the rate, by the bar.
-const thrift = 0.75
+// thrift is the part of the share of the budget that a group's rate is: so
+// much less than all that after the longest absence that wealth is saved for there is
+// something left to go on watching.
+const thrift = 0.95
 
-// Peers closes the census. The bar of each group is where clean sessions are
-// expected beyond it at a rate per agent-day, as far as the later half of the
-// sessions tells, each judged by those before it. A role of too few sessions is
-// left to the group of its tenant, or of all; a census of too few tells of nobody, and
-// its agents are held against their own past alone.
-func (c *Census) Peers(version string, rate float64) *Peers {
+// Peers closes the census, under the rules that it was taken and the peers are to be
+// used under. The bar of each group is where clean sessions are expected beyond it
+// at its rate per agent-day, as far as the later half of the sessions tells, each
+// judged by those before it. A role of too few sessions is left to the group of its
+// tenant, or of all; a census of too few tells of nobody, and its agents are held
+// against their own past alone.
+func (c *Census) Peers(version string, r Rules) *Peers {
 	p := &Peers{Version: version, Format: peersFormat, Groups: map[string]*Group{}}
+	rate := thrift * cmp.Or(r.share(Provenance{}), r.Budget)
 	put := func(name string, g *Group, t tail) {
-		g.Bar = t.bar(g.seen.later(), rate*g.Days/float64(len(g.seen.sessions)))
-		g.Rate, g.seen = thrift*rate, exams{}
+		g.Bar = t.bar(g.later(r.Budget), rate*g.Days/float64(len(g.seen.sessions)))
+		g.Rate, g.seen = rate, exams{}
 		p.Groups[name] = g
 	}
 	for name, g := range c.pools {
-		if t, ok := tailOf(g.seen.later()); ok && g.Roles > 1 {
+		if t, ok := tailOf(g.later(r.Budget)); ok && g.Roles > 1 {
 			put(name, g, t)
 		}
 	}
 	var all []float64
 	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
-		all = append(all, c.groups[name].seen.later()...)
+		all = append(all, c.groups[name].later(r.Budget)...)
 	}
 	t, ok := tailOf(all)
 	for name, g := range c.groups {

@@ -19,7 +19,7 @@ type Peers struct {
 
 // peersFormat changes with what a group counts and with how names are hashed:
 // evidence from other counts has another scale, and the bar would not fit it.
-const peersFormat = 3
+const peersFormat = 4
 
 // A Group is one peer group's part of [Peers].
 type Group struct {

@@ -58,7 +58,7 @@ func censused(t *testing.T) (*Engine, func([]*event.Event) []Finding) {
 		send(errand(fmt.Sprintf("clerk-%d", i%5), i))
 	}
 	e.Count(nil)
-	e.UsePeers(c.Peers("p1", 0.002))
+	e.UsePeers(c.Peers("p1", DefaultRules()))
 	return e, send
 }
 
@@ -120,7 +120,7 @@ func TestANewRoleIsHeldAgainstAll(t *testing.T) {
 		role := []string{"clerk", "scribe", "buyer"}[i%3]
 		send(role, errand(fmt.Sprintf("%s-%d", role, i%5), i))
 	}
-	peers := c.Peers("p1", 0.002)
+	peers := c.Peers("p1", DefaultRules())
 	e.Count(nil)
 	e.UsePeers(peers)
 	if all := peers.Groups[everybody]; all == nil || all.Roles != 3 || all.Sessions != 300 {
@@ -210,8 +210,52 @@ func TestPeersOfAnotherFormatAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 	e.peers.Format--
-	if err := e.peers.Validate(); err == nil || !strings.Contains(err.Error(), "format: is 2, this build reads 3") {
+	if err := e.peers.Validate(); err == nil || !strings.Contains(err.Error(), "format: is 3, this build reads 4") {
 		t.Errorf("error %v, want that the format is another", err)
+	}
+}
+
+// TestTheTailKnowsWhatWasFound lets a census see sessions in which something was
+// found: as many as the budget allows are clean ones, and the oddest; more are attacks.
+func TestTheTailKnowsWhatWasFound(t *testing.T) {
+	f := func(found, want int) {
+		t.Helper()
+		g := &Group{Days: 300, seen: exams{at: map[uint64]int{}}}
+		for i := range 200 {
+			g.seen.take(uint64(i), 1, true)
+			if i%100 < found {
+				g.seen.take(uint64(i), float64(50+i%100), false)
+			}
+		}
+		odd := 0
+		for _, x := range g.later(0.01) {
+			if x > 50+3 {
+				t.Errorf("%d found: one with evidence %.0f is taken for clean, want those with the least", found, x)
+			}
+			if x >= 50 {
+				odd++
+			}
+		}
+		if odd != want {
+			t.Errorf("%d sessions in which something was found, three of which the budget allows: %d taken for clean, want %d", found, odd, want)
+		}
+	}
+	f(0, 0)
+	f(2, 2)
+	f(30, 3)
+}
+
+// TestAHeartbeatIsNoSession holds the evidence that is usual against sessions alone.
+func TestAHeartbeatIsNoSession(t *testing.T) {
+	g := newGroup()
+	beat := &event.Event{Name: event.Heartbeat, Agent: "a", ID: "1", Time: start}
+	call := errand("a", 1)[2]
+	call.Session = ""
+	for _, ev := range []*event.Event{beat, call} {
+		(&Census{}).exam(g, nil, View{Event: ev, Profile: &Profile{}, Session: &Session{}}, false, true, 0)
+	}
+	if n := len(g.seen.sessions); n != 1 {
+		t.Errorf("%d sessions of a heartbeat and a call outside of sessions, want the call alone", n)
 	}
 }
 
@@ -227,7 +271,7 @@ func TestTooFewSessionsMakeNoPeers(t *testing.T) {
 			offset++
 		}
 	}
-	if p := c.Peers("p", 0.002); len(p.Groups) > 0 || p.Validate() != nil {
+	if p := c.Peers("p", DefaultRules()); len(p.Groups) > 0 || p.Validate() != nil {
 		t.Errorf("peers %v of forty sessions, error %v; want none", p.Groups, p.Validate())
 	}
 }
@@ -251,7 +295,7 @@ func BenchmarkEvidence(b *testing.B) {
 			offset++
 		}
 	}
-	e.UsePeers(c.Peers("p", 0.002))
+	e.UsePeers(c.Peers("p", DefaultRules()))
 	ev := hijack("clerk-0", 1)[2]
 	b.ReportAllocs()
 	for b.Loop() {

@@ -75,6 +75,17 @@ func DefaultRules() Rules {
 	}}
 }
 
+// share is the share of the budget that a detector has, in false findings per
+// agent-day; 0 where the rules leave it out.
+func (r Rules) share(d Detector) float64 {
+	for _, e := range r.Detectors {
+		if e.About().Slot == d.About().Slot {
+			return e.Share * r.Budget
+		}
+	}
+	return 0
+}
+
 // Validate reports everything that makes r no rules.
 func (r Rules) Validate() error {
 	var errs []error

@@ -149,7 +149,7 @@ func (r *run) freeze() {
 	if r.census == nil {
 		return
 	}
-	r.peers = r.census.Peers("peers-"+r.cfg.WarmupUntil.UTC().Format("2006-01-02"), r.rate())
+	r.peers = r.census.Peers("peers-"+r.cfg.WarmupUntil.UTC().Format("2006-01-02"), r.cfg.Rules)
 	r.census = nil
 	r.engine.Count(nil)
 	r.engine.UsePeers(r.peers)
@@ -210,16 +210,6 @@ func (r *run) note(found []detect.Finding) {
 			s.alerted, s.delay = true, f.Time.Sub(s.first)
 		}
 	}
-}
-
-// rate is the budget of the detector that holds agents against their peers.
-func (r *run) rate() float64 {
-	for _, d := range r.cfg.Rules.Detectors {
-		if d.About().Name == (detect.Provenance{}).About().Name {
-			return d.Share * r.cfg.Rules.Budget
-		}
-	}
-	return r.cfg.Rules.Budget
 }
 
 // memory is how many bytes the engine takes for an agent, beside what one takes without any.
