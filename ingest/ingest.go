@@ -40,7 +40,7 @@ func New(cfg Config, client *stream.Client, reg prometheus.Registerer, log *slog
 
 // Run consumes the raw topics until ctx ends.
 func (in *Ingest) Run(ctx context.Context) error {
-	return in.client.Run(ctx, stream.Group{Name: in.cfg.Group, Topics: in.cfg.Raw}, in.Open)
+	return in.client.Run(ctx, stream.Group{Name: in.cfg.Group, Topics: in.cfg.Raw, Progress: true}, in.Open)
 }
 
 // Open makes the processor of one raw partition.

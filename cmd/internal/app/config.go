@@ -109,6 +109,12 @@ type Detection struct {
 	// Beyond it those met longest ago are forgotten.
 	MaxEntities int `koanf:"max_entities"`
 
+	// Settle is how long what several agents share waits at least before it is judged, from
+	// when the broker took the line, for what others tell of it that happened before.
+	Settle time.Duration `koanf:"settle"`
+	// Stalled is for how long a partition that does not move is waited for.
+	Stalled time.Duration `koanf:"stalled"`
+
 	// Each checkpoint writes all changed profiles of a partition, if they are no more than this.
 	CheckpointProfiles int `koanf:"checkpoint_profiles"`
 	// Of more than these it writes those whose changes lie back by so many records or
@@ -126,6 +132,12 @@ func (d Detection) Validate() error {
 	}
 	if d.MaxEntities < 1 {
 		errs = append(errs, fmt.Errorf("max_entities: is %d, want 1 or more", d.MaxEntities))
+	}
+	if d.Settle < 0 {
+		errs = append(errs, fmt.Errorf("settle: is %s, want 0s or more", d.Settle))
+	}
+	if d.Stalled < time.Second {
+		errs = append(errs, fmt.Errorf("stalled: is %s, want 1s or more", d.Stalled))
 	}
 	if d.CheckpointProfiles < 0 {
 		errs = append(errs, fmt.Errorf("checkpoint_profiles: is %d, want 0 or more", d.CheckpointProfiles))
@@ -148,7 +160,7 @@ func DefaultConfig() Config {
 		Kafka:    stream.DefaultConfig(),
 		Topics:   DefaultTopics(),
 		Groups:   Groups{Ingest: "stakeout-ingest", Detect: "stakeout-detect", Store: "stakeout-store"},
-		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000, CheckpointProfiles: 1000, ReplayRecords: 1_000_000, ReplayAge: 30 * time.Second},
+		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000, Settle: 300 * time.Millisecond, Stalled: time.Minute, CheckpointProfiles: 1000, ReplayRecords: 1_000_000, ReplayAge: 30 * time.Second},
 		Triage:   triage.DefaultConfig(),
 		Store:    store.DefaultConfig(),
 		Actions:  Actions{NATS: command.DefaultNATSConfig()},

@@ -19,25 +19,39 @@ import (
 	"github.com/stakeout-project/stakeout/triage"
 )
 
+// CutHeader is the key of the Kafka header that makes a record among the facts an
+// [entity.Cut].
+const CutHeader = "cut"
+
+// maxHeld is how many facts a partition holds back at most, of some 1 KB each, and how
+// many it knows when they are told again.
+const maxHeld = 32_768
+
 // sharing is the part of the detect role that judges what several agents share:
-// it reads the facts that [detection] told and sends findings. The facts are the log
-// of its own state: who takes over a partition of them reads it from the
-// beginning, so there is nothing to write down at a checkpoint and nothing that an
-// evicted owner could spoil.
+// it reads the facts that [detection] told, holds them back until those before them
+// have been told, too (see [sharing.settle]), and sends findings. The facts, and the cuts
+// between them that say when to go on, are the log of its own state: who takes over a
+// partition of them reads it from the beginning, so there is nothing to write down
+// at a checkpoint and nothing that an evicted owner could spoil.
 type sharing struct {
 	topics   Topics
+	groups   Groups
+	cfg      Detection
 	rules    detect.Rules
 	client   *stream.Client
 	log      *slog.Logger
 	metrics  *sharingMetrics
 	findings *prometheus.CounterVec // by detector
-	limit    int                    // of entities in a partition
+
+	waits waits
 }
 
 // shared is the work on one partition of facts.
 type shared struct {
 	*sharing
 	partition int
+	queue     *entity.Queue[stream.Record] // of facts, each with its record, but for the value
+	fresh     waiting                      // facts that are not on the waiting list yet
 	engine    *entity.Engine
 	counted   entity.Stats
 	out       *stream.Producer // of findings and rejects
@@ -47,11 +61,12 @@ type shared struct {
 // errReached ends the reading of a partition where its processing begins.
 var errReached = errors.New("reached")
 
-// open takes over a partition. What was processed before is learned, without a finding.
+// open takes over a partition. What was judged before is learned, without a finding;
+// what was held back is held back again.
 func (s *sharing) open(ctx context.Context, p stream.Owned) (stream.Processor, error) {
 	started := time.Now()
-	w := &shared{sharing: s, partition: p.Partition, engine: entity.New(s.rules)}
-	w.engine.SetLimit(s.limit)
+	w := &shared{sharing: s, partition: p.Partition, queue: entity.NewQueue[stream.Record](maxHeld), engine: entity.New(s.rules)}
+	w.engine.SetLimit(s.cfg.MaxEntities)
 	var err error
 	if w.out, err = s.client.NewProducer(ctx); err != nil {
 		return nil, fmt.Errorf("open partition %d of %s: %w", p.Partition, p.Topic, err)
@@ -60,17 +75,20 @@ func (s *sharing) open(ctx context.Context, p stream.Owned) (stream.Processor, e
 		if r.Offset >= p.Next {
 			return errReached
 		}
-		if _, err := w.learn(r); err != nil {
-			s.log.Debug("fact cannot be judged", "partition", p.Partition, "offset", r.Offset, "err", err) // it was rejected when it came
-		}
-		return nil
+		return w.take(r, func(from *stream.Record, _ []detect.Finding, err error) error {
+			if err != nil {
+				s.log.Debug("fact cannot be judged", "partition", p.Partition, "offset", from.Offset, "err", err) // it was rejected when it came
+			}
+			return nil
+		})
 	})
 	if err != nil && !errors.Is(err, errReached) {
 		return nil, fmt.Errorf("restore the entities of partition %d: %w", p.Partition, err)
 	}
-	took := time.Since(started)
-	s.metrics.entities.WithLabelValues(strconv.Itoa(p.Partition)).Set(float64(w.engine.Entities()))
-	s.log.Info("entities restored", "partition", p.Partition, "entities", w.engine.Entities(), "next", p.Next, "took", took.Round(time.Millisecond))
+	w.wait()
+	w.gauge()
+	s.log.Info("entities restored", "partition", p.Partition, "entities", w.engine.Entities(), "held", w.queue.Len(), "next", p.Next,
+		"took", time.Since(started).Round(time.Millisecond))
 	w.counted = w.engine.Stats()
 	return w, nil
 }
@@ -78,23 +96,8 @@ func (s *sharing) open(ctx context.Context, p stream.Owned) (stream.Processor, e
 // Process implements [stream.Processor]. Findings are acknowledged before it returns.
 func (w *shared) Process(ctx context.Context, batch []stream.Record) error {
 	for i := range batch {
-		r := &batch[i]
-		found, err := w.learn(r)
-		if err != nil {
-			if err := w.reject(r, err); err != nil {
-				return err
-			}
-		}
-		for i, f := range found {
-			var source []stream.Header
-			if w.engine.Sources()[i] != "" { // and so the one of this fact, too
-				source = sourceOf(r)
-			}
-			if err := appendFinding(w.out, w.topics.Findings, r, &f, source); err != nil {
-				return err
-			}
-			w.unsent = true
-			w.findings.WithLabelValues(f.Detector).Inc()
+		if err := w.take(&batch[i], w.send); err != nil {
+			return err
 		}
 	}
 	if w.unsent {
@@ -103,10 +106,11 @@ func (w *shared) Process(ctx context.Context, batch []stream.Record) error {
 		}
 		w.unsent = false
 	}
+	w.wait()
 	stats := w.engine.Stats()
 	w.metrics.judged.Add(float64(stats.Facts - w.counted.Facts))
 	w.metrics.forgotten.Add(float64(stats.Forgotten - w.counted.Forgotten))
-	w.metrics.entities.WithLabelValues(strconv.Itoa(w.partition)).Set(float64(w.engine.Entities()))
+	w.gauge()
 	w.counted = stats
 	return nil
 }
@@ -116,19 +120,89 @@ func (w *shared) Checkpoint(context.Context) error { return nil }
 
 // Close implements io.Closer: what is told of the partition is no longer ours to tell.
 func (w *shared) Close() error {
+	w.waits.drop(w.partition)
 	w.metrics.entities.DeleteLabelValues(strconv.Itoa(w.partition))
+	w.metrics.held.DeleteLabelValues(strconv.Itoa(w.partition))
 	return nil
 }
 
-// learn gives one record to the engine. A record that makes it panic is an
-// error of that record alone.
-func (w *shared) learn(r *stream.Record) (found []detect.Finding, err error) {
-	defer recovered(&err)
+func (w *shared) gauge() {
+	w.metrics.entities.WithLabelValues(strconv.Itoa(w.partition)).Set(float64(w.engine.Entities()))
+	w.metrics.held.WithLabelValues(strconv.Itoa(w.partition)).Set(float64(w.queue.Len()))
+}
+
+// wait puts the facts that came lately on the waiting list.
+func (w *shared) wait() {
+	if w.fresh.until != 0 {
+		w.fresh.came = time.Now()
+		w.waits.add(w.partition, w.fresh)
+		w.fresh = waiting{}
+	}
+}
+
+// take takes one record in. For each fact that can be judged now it calls found with the
+// record of the fact and what follows from it, and for a record that cannot be, why not.
+func (w *shared) take(r *stream.Record, found func(from *stream.Record, f []detect.Finding, err error) error) error {
+	until, err := w.receive(r)
+	if err != nil {
+		return found(r, nil, err)
+	}
+	for {
+		f, from, ok := w.queue.Next(until)
+		if !ok {
+			return nil
+		}
+		all, err := w.judge(f)
+		if err := found(&from, all, err); err != nil {
+			return err
+		}
+	}
+}
+
+// receive reads one record: a fact is put among those held back, and a cut says until
+// when those can be judged.
+func (w *shared) receive(r *stream.Record) (until event.Timestamp, err error) {
+	for _, h := range r.Headers {
+		if h.Key == CutHeader {
+			c, err := entity.ParseCut(r.Value)
+			return c.Until, err
+		}
+	}
 	f, err := detect.ParseFact(r.Value)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	return w.engine.Observe(&f), nil
+	from := stream.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time, Headers: sourceOf(r)}
+	if w.queue.Add(&f, from) {
+		w.fresh.join(waiting{taken: r.Time, until: f.Place()})
+	}
+	return 0, nil
+}
+
+// judge gives one fact to the engine. A fact that makes it panic is an error of
+// that fact alone.
+func (w *shared) judge(f *detect.Fact) (found []detect.Finding, err error) {
+	defer recovered(&err)
+	return w.engine.Observe(f), nil
+}
+
+// send sends what follows from a fact, and a record that cannot be judged aside.
+func (w *shared) send(from *stream.Record, found []detect.Finding, err error) error {
+	if err != nil {
+		return w.reject(from, err)
+	}
+	for i, f := range found {
+		var source []stream.Header
+		if w.engine.Sources()[i] != "" { // and so the one of this fact, too
+			source = from.Headers
+		}
+		if err := appendFinding(w.out, w.topics.Findings, from, &f, source); err != nil {
+			return err
+		}
+		w.unsent = true
+		w.findings.WithLabelValues(f.Detector).Inc()
+	}
+	return nil
 }
 
 // reject sends a record that is no fact aside, with the reason.
@@ -163,26 +237,4 @@ func sourceOf(r *stream.Record) []stream.Header {
 		}
 	}
 	return nil
-}
-
-type sharingMetrics struct {
-	judged, rejected, forgotten prometheus.Counter
-	entities                    *prometheus.GaugeVec
-}
-
-func newSharingMetrics(reg prometheus.Registerer) (*sharingMetrics, error) {
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "stakeout_detect_" + name, Help: help})
-	}
-	m := &sharingMetrics{
-		judged:    counter("facts_judged_total", "Facts about what agents share that were judged."),
-		rejected:  counter("facts_rejected_total", "Records of the facts that could not be judged and went to the rejects."),
-		forgotten: counter("forgotten_entities_total", "Shared things that were forgotten to make room: a partition holds detect.max_entities."),
-		entities:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "stakeout_detect_entities", Help: "Shared things that are known, by partition of the facts."}, []string{"partition"}),
-	}
-	var errs []error
-	for _, c := range []prometheus.Collector{m.judged, m.rejected, m.forgotten, m.entities} {
-		errs = append(errs, reg.Register(c))
-	}
-	return m, errors.Join(errs...)
 }

@@ -2,6 +2,8 @@ package app
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,7 +45,34 @@ func testSharing(t testing.TB, d *detection) *sharing {
 	t.Helper()
 	metrics, err := newSharingMetrics(prometheus.NewRegistry())
 	check(t, err)
-	return &sharing{topics: d.topics, rules: d.rules, client: d.client, log: testLog(t), metrics: metrics, findings: d.metrics.findings, limit: 1000}
+	return &sharing{topics: d.topics, groups: DefaultConfig().Groups, cfg: Detection{MaxEntities: 1000, Settle: 50 * time.Millisecond, Stalled: time.Second},
+		rules: d.rules, client: d.client, log: testLog(t), metrics: metrics, findings: d.metrics.findings}
+}
+
+// read returns the facts and the cuts between them.
+func (s *sharing) read(t testing.TB) (got []stream.Record) {
+	t.Helper()
+	_, err := s.client.ReadPartition(testContext(t), s.topics.Facts, 0, -1, func(r *stream.Record) error {
+		c := stream.Record{Topic: r.Topic, Offset: r.Offset, Time: r.Time, Value: slices.Clone(r.Value)}
+		for _, h := range r.Headers {
+			c.Headers = append(c.Headers, stream.Header{Key: h.Key, Value: slices.Clone(h.Value)})
+		}
+		got = append(got, c)
+		return nil
+	})
+	check(t, err)
+	return got
+}
+
+// cut lets everything be judged that was told.
+func (s *sharing) cut(t testing.TB) {
+	t.Helper()
+	out, err := s.client.NewProducer(testContext(t))
+	check(t, err)
+	value, err := entity.Cut{Until: 1 << 62}.Encode()
+	check(t, err)
+	out.Append(s.topics.Facts, 0, nil, value, stream.Header{Key: CutHeader})
+	check(t, out.Flush(testContext(t)))
 }
 
 func (s *sharing) take(t testing.TB, next int64) *shared {
@@ -79,19 +108,25 @@ func TestFactsAreFoundOnce(t *testing.T) {
 	n := int64(len(events))
 	killed := d.take(t, 0)
 	check(t, killed.Process(ctx, events[:n-3]))
-	told := int64(len(d.read(t, d.topics.Facts)))
+	told := int64(len(s.read(t)))
 	if held := testutil.ToFloat64(d.metrics.told); held != float64(told) {
 		t.Errorf("told %d facts, by its metric %v", told, held)
 	}
 	judge := s.take(t, 0)
-	check(t, judge.Process(ctx, d.read(t, d.topics.Facts)))
+	check(t, judge.Process(ctx, s.read(t)))
+	if n := len(d.found(t)); n != 0 {
+		t.Fatalf("%d findings before all was told that comes before", n)
+	}
+	s.cut(t)
+	check(t, judge.Process(ctx, s.read(t)[told:]))
 	if got := d.found(t); len(got) == 0 || len(got) == len(want) {
 		t.Fatalf("%d findings half-way: the test shows nothing", len(got))
 	}
 
 	// Neither came to its checkpoint: both begin anew.
 	check(t, d.take(t, 0).Process(ctx, events))
-	again := d.read(t, d.topics.Facts)
+	s.cut(t)
+	again := s.read(t)
 	if int64(len(again)) < 2*told {
 		t.Fatalf("%d facts after %d: none was told again", len(again), told)
 	}
@@ -107,6 +142,16 @@ func TestFactsAreFoundOnce(t *testing.T) {
 	}
 	if repeated == 0 {
 		t.Error("no finding was sent again: the test shows nothing of that")
+	}
+
+	// Who takes over between a fact and its cut holds the fact back.
+	held := s.take(t, int64(len(again))-1)
+	if n := held.queue.Len(); n == 0 {
+		t.Error("the next owner holds no fact back")
+	}
+	check(t, held.Process(ctx, again[len(again)-1:]))
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(d.found(t)))); diff != "" {
+		t.Errorf("findings after a takeover (-undisturbed +found):\n%s", diff)
 	}
 
 	// Who takes over after the checkpoint learns what was and says nothing of it.
@@ -132,20 +177,23 @@ func TestPoisonedFacts(t *testing.T) {
 		out.Append(d.topics.Facts, 0, []byte("k"), []byte(v))
 	}
 	check(t, out.Flush(ctx))
+	out.Append(d.topics.Facts, 0, nil, []byte("no cut"), stream.Header{Key: CutHeader})
+	check(t, out.Flush(ctx))
 	check(t, d.take(t, 0).Process(ctx, theft()))
-	facts := d.read(t, d.topics.Facts)
+	s.cut(t)
+	facts := s.read(t)
 	check(t, s.take(t, 0).Process(ctx, facts))
 	if n := len(d.found(t)); n != 3 {
 		t.Errorf("%d findings, want 3", n)
 	}
-	if n := len(d.read(t, d.topics.Rejects)); n != 3 {
-		t.Errorf("%d rejects, want 3", n)
+	if n := len(d.read(t, d.topics.Rejects)); n != 4 {
+		t.Errorf("%d rejects, want 4", n)
 	}
 	s.take(t, int64(len(facts))) // and they are skipped when they are read again
-	if n := len(d.read(t, d.topics.Rejects)); n != 3 {
-		t.Errorf("%d rejects after the next owner read them, want 3", n)
+	if n := len(d.read(t, d.topics.Rejects)); n != 4 {
+		t.Errorf("%d rejects after the next owner read them, want 4", n)
 	}
-	if n := testutil.ToFloat64(s.metrics.rejected); n != 3 {
-		t.Errorf("%v rejects by the metric, want 3", n)
+	if n := testutil.ToFloat64(s.metrics.rejected); n != 4 {
+		t.Errorf("%v rejects by the metric, want 4", n)
 	}
 }

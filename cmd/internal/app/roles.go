@@ -164,14 +164,15 @@ func (p *process) detect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	s := &sharing{topics: p.cfg.Topics, rules: rules, client: p.client, log: p.log, metrics: sharingMetrics, findings: metrics.findings, limit: p.cfg.Detect.MaxEntities}
+	s := &sharing{topics: p.cfg.Topics, groups: p.cfg.Groups, cfg: p.cfg.Detect, rules: rules, client: p.client, log: p.log, metrics: sharingMetrics, findings: metrics.findings}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}}, opener(d.open))
+		return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}, Progress: true}, opener(d.open))
 	})
 	g.Go(func() error {
 		return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Facts(), Topics: []string{p.cfg.Topics.Facts}}, s.open)
 	})
+	g.Go(func() error { return s.settle(ctx) })
 	return g.Wait()
 }
 

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/rules"
 )
@@ -55,7 +57,7 @@ func TestFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	small, large = flood(small, 200, 1_000*scale), flood(large, 2_000, 10_000*scale)
-	for i := range large { // of others: nobody's log begins twice
+	for i := range large { // of others, and later: nobody's log begins twice, and what is judged stays so
 		large[i] = again(t, large[i])
 	}
 	detection, err := rules.Detection("")
@@ -85,10 +87,10 @@ func TestFlood(t *testing.T) {
 		}
 	}
 	t.Logf("%d lines at once were %.0f s of what it can do", len(large), took.Seconds())
-	// Every event is stored once and judged once. What agents have in common is not
-	// looked at: it is judged by when the facts come, and a backlog mixes days of them.
+	// Every event is stored once and judged once, and the findings are those of an orderly
+	// replay, also those about what agents have in common, although partitions were days apart.
 	res, _, err := w.settled(t.Context(), func(ctx context.Context) (*tally, error) {
-		return w.compareBy(ctx, append(small, large...), detection, w.compareEvents, w.compareProfiles)
+		return w.compareBy(ctx, append(small, large...), detection, w.compareEvents, w.compareFindings, w.compareProfiles, joint(t))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +104,28 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// again is the same line of another agent.
+// joint wants some of the findings to be about what agents share.
+func joint(t *testing.T) func(context.Context, *reference, *tally) error {
+	return func(_ context.Context, ref *reference, _ *tally) error {
+		n := 0
+		for id, text := range ref.findings {
+			var f detect.Finding
+			if err := json.Unmarshal([]byte(text), &f); err != nil {
+				return fmt.Errorf("finding %s: %w", id, err)
+			}
+			if slices.Contains(detect.JointDetectors(), f.Detector) {
+				n++
+			}
+		}
+		t.Logf("%d findings, %d of them about what agents share", len(ref.findings), n)
+		if n == 0 {
+			t.Error("nothing is found about what agents share: the test shows nothing of it")
+		}
+		return nil
+	}
+}
+
+// again is the same line of another agent, two months later.
 func again(t *testing.T, l line) line {
 	t.Helper()
 	var decoder event.Decoder
@@ -111,6 +134,7 @@ func again(t *testing.T, l line) line {
 		t.Fatal(err)
 	}
 	ev.Agent, ev.ID = "again-"+ev.Agent, "again-"+ev.ID
+	ev.Time += event.Timestamp(60 * 24 * time.Hour)
 	return line{agent: ev.Agent, id: ev.ID, text: ev.AppendJSON(nil)}
 }
 

@@ -3,7 +3,7 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -24,12 +24,14 @@ type reference struct {
 
 // refer runs the reference over the raw topic as it is: what the load sent
 // twice because it saw no answer is part of the log. An agent's lines are all in
-// one partition, so partitions follow one another.
+// one partition, so partitions follow one another; what agents share is judged when
+// all have told what they know of it.
 func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 	ref := &reference{events: map[string]bool{}, findings: map[string]string{}, sessions: map[[2]string]bool{}, profiles: map[string]detect.Summary{}}
 	var decoder, second event.Decoder
 	var ev, judged event.Event
 	engine, shared := detect.New(rules), entity.New(rules)
+	told := entity.NewQueue[int](math.MaxInt)
 	for i, r := range raw {
 		if err := decoder.Decode(r.Value, &ev); err != nil {
 			ref.rejects++
@@ -44,19 +46,20 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 			return nil, fmt.Errorf("decode event %s again: %w", ev.ID, err)
 		}
 		src := event.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset}
-		found := engine.Observe(&judged, int64(i), src)
-		for _, f := range engine.Facts() {
-			found = append(found, shared.Observe(&f)...)
+		if err := ref.add(engine.Observe(&judged, int64(i), src)); err != nil {
+			return nil, err
 		}
-		for _, f := range found {
-			text, err := json.Marshal(f)
+		for _, f := range engine.Facts() {
+			f, err := detect.ParseFact(f.AppendJSON(nil))
 			if err != nil {
-				return nil, fmt.Errorf("encode finding %s: %w", f.ID, err)
-			}
-			if ref.findings[f.ID], err = settledText(text); err != nil {
 				return nil, err
 			}
-			ref.sessions[[2]string{f.Agent, f.Session}] = true
+			told.Add(&f, i)
+		}
+	}
+	for f, _, ok := told.Next(math.MaxInt64); ok; f, _, ok = told.Next(math.MaxInt64) {
+		if err := ref.add(shared.Observe(f)); err != nil {
+			return nil, err
 		}
 	}
 	for agent, b := range engine.Changed() {
@@ -69,21 +72,14 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 	return ref, nil
 }
 
-// settledText is what of a finding follows from the log alone. The facts that agents of
-// different partitions tell of what they share come in any order, so the rate that was
-// expected of it when the last of them came is another one each time.
-func settledText(text []byte) (string, error) {
-	var f detect.Finding
-	if err := json.Unmarshal(text, &f); err != nil {
-		return "", fmt.Errorf("decode finding: %w", err)
+func (ref *reference) add(found []detect.Finding) error {
+	for _, f := range found {
+		text, err := json.Marshal(f)
+		if err != nil {
+			return fmt.Errorf("encode finding %s: %w", f.ID, err)
+		}
+		ref.findings[f.ID] = string(text)
+		ref.sessions[[2]string{f.Agent, f.Session}] = true
 	}
-	if !slices.Contains(detect.JointDetectors(), f.Detector) {
-		return string(text), nil
-	}
-	f.Baseline, f.PValue = "", 0
-	text, err := json.Marshal(f)
-	if err != nil {
-		return "", fmt.Errorf("encode finding %s: %w", f.ID, err)
-	}
-	return string(text), nil
+	return nil
 }

@@ -210,6 +210,7 @@ func (w *world) configure() (file string, err error) {
 	k.RequestTimeout, k.CheckpointInterval = 3*time.Second, 500*time.Millisecond
 	k.FetchMaxBytes = 64 << 10 // more steps, more instructions to be killed at
 	cfg.Detect.CheckpointProfiles, cfg.Detect.ReplayAge = 0, 2*time.Second
+	cfg.Detect.Settle = 2 * time.Second // longer than a part of the log takes to be written to all partitions
 
 	natsURL := "nats://" + w.proxies["nats"].addr()
 	as := func(role string) command.NATSConfig {
