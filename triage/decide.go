@@ -141,7 +141,7 @@ func (r *record) tell(cause string) string {
 	switch cause {
 	case causeWaiting:
 		fmt.Fprintf(&b, " waits for approval until %s as action %s", r.Action.Expires, r.Action.ID)
-		if why := r.last().Detail; why != "" {
+		if why := r.waited(); why != "" {
 			b.WriteString(", because " + why)
 		}
 	case causeContradicted:

@@ -1,6 +1,8 @@
 package triage
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,9 +37,18 @@ func TestQuorum(t *testing.T) {
 		w.wantCount(tr.metrics.approvals, "duplicate", 1)
 		decide(eve, command.Approved)
 		w.wantCount(tr.metrics.approvals, "not entitled", 1)
-		w.wantStatuses(command.RevokeToken, "a", "waiting")
+		w.wantStatuses(command.RevokeToken, "a", "waiting waiting") // for two, and for one more
+		var so []string
+		for _, o := range w.history().outcomes {
+			if o.Action.Kind == command.RevokeToken {
+				so = append(so, fmt.Sprintf("%d of %d: %s", o.Approved, o.Quorum, o.Detail))
+			}
+		}
+		if want := []string{"0 of 2: ", "1 of 2: approved by " + ann.Public() + ": I looked"}; !slices.Equal(so, want) {
+			t.Errorf("outcomes say %q, want %q", so, want)
+		}
 		decide(bob, command.Approved)
-		w.wantStatuses(command.RevokeToken, "a", "waiting commanded")
+		w.wantStatuses(command.RevokeToken, "a", "waiting waiting commanded")
 		if got := w.wantOnce().details(command.RevokeToken, "a"); !strings.Contains(got, ann.Public()) || !strings.Contains(got, bob.Public()) {
 			t.Errorf("details are %q", got)
 		}
@@ -52,20 +63,20 @@ func TestQuorum(t *testing.T) {
 		decide(ann, command.Approved)
 		w.wantCount(tr.metrics.approvals, "counted", 1)
 		decide(bob, command.Refused)
-		w.wantStatuses(command.RevokeToken, "a", "waiting rejected")
+		w.wantStatuses(command.RevokeToken, "a", "waiting waiting rejected")
 		decide(w.signer(local.OperatorRole), command.Approved)
 		w.wantCount(tr.metrics.approvals, "duplicate", 1)
-		w.wantStatuses(command.RevokeToken, "a", "waiting rejected")
+		w.wantStatuses(command.RevokeToken, "a", "waiting waiting rejected")
 	})
 	t.Run("one, and then nobody in time", func(t *testing.T) {
 		w, tr, _, decide := start(t)
 		decide(ann, command.Approved)
 		w.wantCount(tr.metrics.approvals, "counted", 1)
 		w.ahead.Store(int64(16 * time.Minute))
-		w.wantStatuses(command.RevokeToken, "a", "waiting expired")
+		w.wantStatuses(command.RevokeToken, "a", "waiting waiting expired")
 		decide(bob, command.Approved)
 		w.wantCount(tr.metrics.approvals, "late", 1)
-		w.wantStatuses(command.RevokeToken, "a", "waiting expired")
+		w.wantStatuses(command.RevokeToken, "a", "waiting waiting expired")
 	})
 }
 

@@ -17,7 +17,7 @@ type record struct {
 	Action command.Action `json:"action"`
 	Ladder []Step         `json:"ladder"` // the action's own step, then what may follow
 	Status command.Status `json:"status"`
-	Log    []change       `json:"log"` // every status it had, oldest first; none comes twice
+	Log    []change       `json:"log"` // every status it had, oldest first; none comes twice, but waiting for each approval that is not enough
 
 	Attempt int             `json:"attempt,omitempty"` // of the command that is wanted: 0 for none
 	Due     event.Timestamp `json:"due,omitempty"`     // when the timer looks at it; 0 for never
@@ -43,6 +43,7 @@ type change struct {
 	Status   command.Status  `json:"status"`
 	Detail   string          `json:"detail,omitempty"`
 	Executor string          `json:"executor,omitempty"`
+	Approved int             `json:"approved,omitempty"` // by so many, while it goes on waiting
 	Time     event.Timestamp `json:"time"`
 }
 
@@ -97,8 +98,18 @@ func (r *record) was(s command.Status) bool {
 	return slices.ContainsFunc(r.Log, func(c change) bool { return c.Status == s })
 }
 
-// last returns the change that led to the present status.
+// last returns the latest change.
 func (r *record) last() change { return r.Log[len(r.Log)-1] }
+
+// waited says why r waits for a person, where the policy wanted it to go by itself.
+func (r *record) waited() string {
+	for _, c := range r.Log {
+		if c.Status == command.Waiting {
+			return c.Detail
+		}
+	}
+	return ""
+}
 
 // answer takes an executor's ack. It reports what it made of it, and whether r changed.
 //
@@ -149,6 +160,7 @@ func (r *record) decide(now time.Time, a command.Approval, operator string) (res
 	}
 	r.Votes = append(r.Votes, vote{operator, cut(a.Why, maxText)})
 	if len(r.Votes) < r.Ladder[0].quorum() {
+		r.Log = append(r.Log, change{Status: command.Waiting, Detail: cut(r.approvedBy(), maxText), Approved: len(r.Votes), Time: event.At(now)})
 		return "counted", true
 	}
 	return "approved", false
@@ -255,7 +267,11 @@ func (r *record) toSend() bool {
 // outcome is the i-th record of r for the world.
 func (r *record) outcome(i int) command.Outcome {
 	c := r.Log[i]
-	return command.Outcome{Action: r.Action, Status: c.Status, Detail: c.Detail, Executor: c.Executor, Time: c.Time}
+	o := command.Outcome{Action: r.Action, Status: c.Status, Detail: c.Detail, Executor: c.Executor, Time: c.Time}
+	if n := r.Ladder[0].quorum(); n > 1 && c.Status == command.Waiting {
+		o.Approved, o.Quorum = c.Approved, n
+	}
+	return o
 }
 
 const maxText = 1024 // bytes of a sentence

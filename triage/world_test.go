@@ -314,7 +314,7 @@ func (w *world) wantOnce() history {
 	}
 	told := map[string]int{}
 	for _, o := range h.outcomes {
-		told[o.Action.ID+" "+string(o.Status)]++
+		told[fmt.Sprint(o.Action.ID, " ", o.Status, " ", o.Approved)]++ // an action waits on for each approval that is not enough
 	}
 	for what, n := range told {
 		if n != 1 {

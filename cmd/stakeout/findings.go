@@ -61,7 +61,11 @@ carried out is undone by 'stakeout actions undo ID'.`,
 		},
 		cells: func(o command.Outcome) []string {
 			a := o.Action
-			return []string{when(o.Time), string(o.Status), string(a.Kind), string(a.Mode), a.Target.Agent, a.ID, o.Detail}
+			status := string(o.Status)
+			if o.Quorum > 0 {
+				status += fmt.Sprintf(", %d of %d approved", o.Approved, o.Quorum)
+			}
+			return []string{when(o.Time), status, string(a.Kind), string(a.Mode), a.Target.Agent, a.ID, o.Detail}
 		},
 	}.command(g)
 	cmd.AddCommand(newUndo(g))

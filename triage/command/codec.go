@@ -95,7 +95,7 @@ func EncodeOutcome(s *Signer, o Outcome) (*nats.Msg, error) {
 		return nil, err
 	}
 	e := envelope{
-		ID: o.Action.ID + "." + string(o.Status), Source: source(Triage), Type: OutcomeType, Subject: o.Action.Target.Agent, Time: o.Time,
+		ID: o.id(), Source: source(Triage), Type: OutcomeType, Subject: o.Action.Target.Agent, Time: o.Time,
 	}
 	m, err := seal(s, OutcomeSubject(o.Action.ID), e, o)
 	if err != nil {
@@ -114,10 +114,19 @@ func ParseOutcome(k Keyring, m Message) (Outcome, error) {
 	if err := o.check(); err != nil {
 		return Outcome{}, err
 	}
-	if e.ID != o.Action.ID+"."+string(o.Status) || m.Subject != OutcomeSubject(o.Action.ID) {
+	if e.ID != o.id() || m.Subject != OutcomeSubject(o.Action.ID) {
 		return Outcome{}, fmt.Errorf("%s: envelope, subject and content disagree: %w", OutcomeType, ErrMalformed)
 	}
 	return o, nil
+}
+
+// id tells o from what else is told of its action.
+func (o Outcome) id() string {
+	id := o.Action.ID + "." + string(o.Status)
+	if o.Approved > 0 {
+		id += "." + strconv.Itoa(o.Approved)
+	}
+	return id
 }
 
 func (o Outcome) check() error {

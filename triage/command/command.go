@@ -142,6 +142,8 @@ type Outcome struct {
 	Status   Status          `json:"status"`
 	Detail   string          `json:"detail,omitempty"`   // one sentence: what was verified, or why not
 	Executor string          `json:"executor,omitempty"` // public key of the executor that answered
+	Approved int             `json:"approved,omitempty"` // of a waiting action: how many have approved it so far
+	Quorum   int             `json:"quorum,omitempty"`   // and how many have to, where one is not enough
 	Time     event.Timestamp `json:"time"`
 }
 
