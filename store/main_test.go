@@ -36,6 +36,11 @@ func testLog(t testing.TB) *slog.Logger {
 // engine starts a ClickHouse engine for one test, or skips the test where there is none.
 func engine(t testing.TB) *chdb.Engine {
 	t.Helper()
+	return engineIn(t, t.TempDir())
+}
+
+func engineIn(t testing.TB, dir string) *chdb.Engine {
+	t.Helper()
 	if _, err := chdb.Find(); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal(err)
@@ -46,7 +51,7 @@ func engine(t testing.TB) *chdb.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := chdb.Start(t.Context(), chdb.Options{Dir: t.TempDir(), Args: []string{exe}, Env: []string{childEnv + "=1"}, Listen: "127.0.0.1:0", Log: testLog(t)})
+	e, err := chdb.Start(t.Context(), chdb.Options{Dir: dir, Args: []string{exe}, Env: []string{childEnv + "=1"}, Listen: "127.0.0.1:0", Log: testLog(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ type metrics struct {
 	retries *prometheus.CounterVec
 	refused *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
+	aside   prometheus.Gauge
 	all     []prometheus.Collector
 }
 
@@ -31,8 +32,9 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		refused: counter("refused_total", "Records that are no rows, and rows that ClickHouse does not take."),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "stakeout_store_insert_seconds", Help: "Time of one insert, failed ones included.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}, label),
+		aside: newAside(),
 	}
-	m.all = []prometheus.Collector{m.rows, m.batches, m.retries, m.refused, m.seconds, queues{s}}
+	m.all = []prometheus.Collector{m.rows, m.batches, m.retries, m.refused, m.seconds, m.aside, queues{s}}
 	return m
 }
 

@@ -89,6 +89,7 @@ func Open(ctx context.Context, cfg Config, reg prometheus.Registerer, log *slog.
 	if err := s.metrics.register(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.end())
 	}
+	s.writers.Go(func() { s.watchAside(work) })
 	return s, nil
 }
 

@@ -34,6 +34,8 @@ type ServeConfig struct {
 	Password   string
 	MaxMemory  int64 // bytes that the engine may use
 	MaxQueries int   // that run at the same time
+
+	Patience time.Duration // how long it runs before it ends for a part that cannot be read
 }
 
 // closeTime is how long statements may take to end when the process is to stop.
@@ -78,18 +80,18 @@ func Serve(ctx context.Context, cfg ServeConfig, ln net.Listener, log *slog.Logg
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the ClickHouse engine: %w", err)
+	case err = <-s.broken:
 	case <-ctx.Done():
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
-	if err := srv.Shutdown(stop); err != nil {
+	if cut := srv.Shutdown(stop); cut != nil {
 		// Closing the connections kills their statements; only then may the engine go.
-		err = errors.Join(err, srv.Close())
-		log.Warn("statements cut off", "err", err)
+		log.Warn("statements cut off", "err", errors.Join(cut, srv.Close()))
 	}
 	<-served
 	s.drain()
-	return nil
+	return err
 }
 
 // writeConfig writes the engine's configuration into dir and returns its path.

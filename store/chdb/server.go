@@ -35,6 +35,10 @@ type server struct {
 	slots          chan struct{}
 	seq            atomic.Uint64
 	log            *slog.Logger
+
+	began    time.Time
+	patience time.Duration // before it ends for a part that cannot be read
+	broken   chan error    // one such
 }
 
 const (
@@ -67,6 +71,7 @@ func newServer(lib *library, args []string, cfg ServeConfig, log *slog.Logger) (
 		user: sha256.Sum256([]byte(cfg.User)), password: sha256.Sum256([]byte(cfg.Password)),
 		version: version, zone: zone, tag: hex.EncodeToString(tag[:]),
 		slots: make(chan struct{}, cfg.MaxQueries), log: log,
+		began: time.Now(), patience: cfg.Patience, broken: make(chan error, 1),
 	}, nil
 }
 

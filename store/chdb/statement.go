@@ -62,6 +62,7 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, req *request) {
 		}
 	}
 	if err != nil {
+		s.hear(err)
 		out.fail(err)
 		return
 	}

@@ -59,6 +59,7 @@ func (e *Engine) supervise(died chan<- error) {
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, lastRestartWait)
+		e.config.Patience = healInterval
 		e.restarts.Add(1)
 	}
 }
