@@ -8,7 +8,7 @@ import (
 )
 
 // maxUnsent bounds the bytes of profiles that wait to be acknowledged.
-const maxUnsent = 8 << 20
+const maxUnsent = 2 << 20
 
 // A mark is how far a partition was at a time.
 type mark struct {

@@ -122,6 +122,10 @@ type Detection struct {
 	// after a crash, and the group's offset lags by as much while events keep coming.
 	ReplayRecords int           `koanf:"replay_records"`
 	ReplayAge     time.Duration `koanf:"replay_age"`
+
+	// HeapGrowth is by how many bytes the heap of the process may grow between two garbage
+	// collections, where Go would let it double; 0, or GOGC in the environment, leaves it to Go.
+	HeapGrowth int64 `koanf:"heap_growth"`
 }
 
 // Validate refuses a bound that nothing fits in.
@@ -148,6 +152,9 @@ func (d Detection) Validate() error {
 	if d.ReplayAge < 0 {
 		errs = append(errs, fmt.Errorf("replay_age: is %s, want 0s or more", d.ReplayAge))
 	}
+	if d.HeapGrowth < 0 || d.HeapGrowth > 0 && d.HeapGrowth < 16<<20 {
+		errs = append(errs, fmt.Errorf("heap_growth: is %d bytes, want 16777216 or more, or 0", d.HeapGrowth))
+	}
 	return errors.Join(errs...)
 }
 
@@ -160,7 +167,7 @@ func DefaultConfig() Config {
 		Kafka:    stream.DefaultConfig(),
 		Topics:   DefaultTopics(),
 		Groups:   Groups{Ingest: "stakeout-ingest", Detect: "stakeout-detect", Store: "stakeout-store"},
-		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000, Settle: 300 * time.Millisecond, Stalled: time.Minute, CheckpointProfiles: 1000, ReplayRecords: 1_000_000, ReplayAge: 30 * time.Second},
+		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000, Settle: 300 * time.Millisecond, Stalled: time.Minute, CheckpointProfiles: 1000, ReplayRecords: 1_000_000, ReplayAge: 30 * time.Second, HeapGrowth: 64 << 20},
 		Triage:   triage.DefaultConfig(),
 		Store:    store.DefaultConfig(),
 		Actions:  Actions{NATS: command.DefaultNATSConfig()},

@@ -28,6 +28,13 @@ import (
 const brokerRole = "APP_TEST_BROKER"
 
 func TestMain(m *testing.M) {
+	if addr := os.Getenv(detectRole); addr != "" {
+		if err := beDetect(addr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(brokerRole) == "" {
 		os.Exit(m.Run())
 	}

@@ -167,6 +167,10 @@ func (p *process) detect(ctx context.Context) error {
 	s := &sharing{topics: p.cfg.Topics, groups: p.cfg.Groups, cfg: p.cfg.Detect, rules: rules, client: p.client, log: p.log, metrics: sharingMetrics, findings: metrics.findings}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		boundGarbage(ctx, p.cfg.Detect.HeapGrowth)
+		return nil
+	})
+	g.Go(func() error {
 		return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}, Progress: true}, opener(d.open))
 	})
 	g.Go(func() error {

@@ -1,0 +1,17 @@
+package app
+
+import "testing"
+
+func TestGrowth(t *testing.T) {
+	f := func(live uint64, bytes int64, want int) {
+		t.Helper()
+		if got := growth(live, bytes); got != want {
+			t.Errorf("growth(%d, %d) = %d, want %d", live, bytes, got, want)
+		}
+	}
+	f(0, 128<<20, 100)
+	f(64<<20, 128<<20, 100)
+	f(256<<20, 128<<20, 50)
+	f(2<<30, 128<<20, 6)
+	f(1<<40, 128<<20, 3)
+}
