@@ -71,6 +71,35 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// TestBillOfMaterials has a CycloneDX document become rules that are taken.
+func TestBillOfMaterials(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		check(t, os.WriteFile(name, []byte(text), 0o600))
+		return name
+	}
+	doc := write("bom.json", `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"machine-learning-model","name":"atlas-3"}],"services":[{"name":"kb.example"}]}`)
+	section := must(t, "config", "bom", doc)
+	if want := "bom:\n    models:\n        - atlas-3\n    servers:\n        - address: kb.example\n"; section != want {
+		t.Errorf("printed\n%s\nwant\n%s", section, want)
+	}
+	with := write("rules.yaml", "version: with\nbudget: 0.01\ndetectors:\n  supply_chain: {share: 0.2, prior: {surprises: 0.05, days: 45}}\n"+section)
+	events := write("events.jsonl", `{"time":"2026-01-05T09:00:00Z","event.name":"model.call","gen_ai.agent.id":"a","gen_ai.request.model":"atlas-3"}
+{"time":"2026-01-05T09:00:01Z","event.name":"model.call","gen_ai.agent.id":"a","gen_ai.request.model":"corvid-2"}
+`)
+	found := filepath.Join(dir, "found.jsonl")
+	must(t, "backtest", "--set", "rules.detection="+with, "--findings", found, events)
+	if text, err := os.ReadFile(found); err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), "corvid-2") {
+		t.Errorf("found %s, %v; want the model that is not listed", text, err)
+	}
+	for file, want := range map[string]string{doc + ".none": "no such file", dir: "is a directory", events: "is no CycloneDX document", with: "is no CycloneDX document"} {
+		if r := stakeout(t, "config", "bom", file); r.code != 1 || r.out != "" || !strings.Contains(r.err, file) || !strings.Contains(r.err, want) {
+			t.Errorf("config bom %s: exit status %d, %s%s; want %s", file, r.code, r.out, r.err, want)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "stakeout.yaml")
 	write := func(text string) {
