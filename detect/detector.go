@@ -43,6 +43,7 @@ type View struct {
 
 	bill      *bill            // of materials; nil where the rules have none
 	passed    time.Duration    // since time was paid for last; 0: it is not due yet
+	ahead     time.Duration    // by which the event's clock was, where that was too far to be believed
 	occasions *[kinds]occasion // what the event is to each kind of novelty
 }
 

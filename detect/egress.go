@@ -34,6 +34,8 @@ type destinations struct {
 	recent, older [3]uint16
 	returns       uint16 // share of contacts that were with a known one, in 1/65536
 	contacts      uint8  // up to contactsRun
+	wishes        uint8  // those of which it is known what the user asked for, up to contactsRun
+	asked         uint16 // share of these that the user asked for, in 1/65536
 }
 
 const (
@@ -58,6 +60,22 @@ func (d *destinations) has(to uint64) bool { return has(&d.recent, to) || has(&d
 func (d *destinations) newness() float64 {
 	n := float64(d.contacts)
 	return (float64((1-float64(d.returns)/allReturns)*n) + 1) / (n + 1)
+}
+
+// unasked is the chance that what leaves this agent leaves without the user having asked for it.
+func (d *destinations) unasked() float64 {
+	n := float64(d.wishes)
+	return (float64((1-float64(d.asked)/allReturns)*n) + 1) / (n + 1)
+}
+
+// wish learns whether the user asked for what leaves.
+func (d *destinations) wish(asked bool) {
+	share := 0.0
+	if asked {
+		share = allReturns
+	}
+	d.wishes = min(d.wishes+1, contactsRun)
+	d.asked = uint16(float64(d.asked) + (share-float64(d.asked))/float64(d.wishes))
 }
 
 func (d *destinations) learn(to uint64) {
@@ -89,4 +107,6 @@ func (d *destinations) code(c *coder) {
 	}
 	c.u16(&d.returns)
 	c.u8(&d.contacts, contactsRun+1)
+	c.u16(&d.asked)
+	c.u8(&d.wishes, contactsRun+1)
 }

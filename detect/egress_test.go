@@ -61,7 +61,7 @@ func TestNewnessIsTheAgentsOwn(t *testing.T) {
 // TestNewnessWeightIsOneOnAverage is what keeps a weighted chance a chance.
 func TestNewnessWeightIsOneOnAverage(t *testing.T) {
 	for _, newness := range []float64{0.02, 0.1, 0.5, 1} {
-		if mean := newness*newnessWeight(true, newness) + (1-newness)*newnessWeight(false, newness); math.Abs(mean-1) > 1e-12 {
+		if mean := newness*rareWeight(true, newness) + (1-newness)*rareWeight(false, newness); math.Abs(mean-1) > 1e-12 {
 			t.Errorf("newness %g: mean weight %g", newness, mean)
 		}
 	}

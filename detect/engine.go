@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
@@ -133,7 +134,7 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 		return nil
 	}
 	e.stats.Judged++
-	found := e.judge(ev, &a.profile)
+	found := e.judge(ev, &a.profile, time.Duration(src.Ahead)*time.Second)
 	e.tell(a, ev)
 	e.stats.Findings += uint64(len(found))
 	return found
@@ -168,7 +169,7 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 	return a
 }
 
-func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
+func (e *Engine) judge(ev *event.Event, p *Profile, ahead time.Duration) []Finding {
 	now := instantOf(ev.Time)
 	passed := elapsed(p.budgeted, now)
 	switch {
@@ -184,7 +185,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile) []Finding {
 		p.budgeted = now
 	}
 	v := e.view(ev, p)
-	v.passed = passed
+	v.passed, v.ahead = passed, ahead
 	e.occasions = occasions(v)
 
 	var found []Finding

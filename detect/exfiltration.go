@@ -28,12 +28,13 @@ func (d Exfiltration) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.volumes.test(exfiltrations, exfiltration(v).odd(), d.Prior, v.Profile.days)
+	_, trails := trailing(v)
+	return v.Profile.volumes.test(exfiltrations, trails || exfiltration(v).odd(), d.Prior, v.Profile.days)
 }
 
 const (
 	leastOut = 4096 // bytes that are no volume yet
-	oddOut   = 1e-4 // chance below which an outflow of weight one is odd
+	oddOut   = 2e-4 // chance below which an outflow of weight one is odd
 
 	// What makes an outflow less of a threat divides the chance that it may have.
 	notSensitive = 1.0 / 8 // nothing sensitive was read in the session as far as is known
@@ -50,12 +51,16 @@ const (
 type outflow struct {
 	size, hour float64 // chances of as much in a call through this tool, and in an hour
 	weight     float64
+	daily      float64 // outflows in a day, at least one
 	isNew      bool    // the destination
 	sum        float32 // bytes in the hour so far
 }
 
-// p is the chance of an outflow as unusual, by Bonferroni.
-func (o outflow) p() float64 { return math.Min(1, 2*math.Min(o.size, o.hour)) }
+// p is the chance of an outflow as unusual in a day, by Bonferroni over both questions
+// and all times that they are asked.
+func (o outflow) p() float64 {
+	return math.Min(1, 2*math.Min(o.size*o.daily, o.hour*math.Min(o.daily, 24)))
+}
 
 func (o outflow) odd() bool { return o.weight > 0 && o.p() < oddOut*o.weight }
 
@@ -63,11 +68,11 @@ func (o outflow) odd() bool { return o.weight > 0 && o.p() < oddOut*o.weight }
 // goes to all contacts, the other half to those with new destinations in proportion to how
 // rare these are with this agent; so the mean is one, and the chance of an odd
 // call stays what it is (weighted p-values: Genovese, Roeder & Wasserman 2006).
-func newnessWeight(isNew bool, newness float64) float64 {
-	if !isNew {
+func rareWeight(rare bool, chance float64) float64 {
+	if !rare {
 		return 0.5
 	}
-	return 0.5 + 0.5/newness
+	return 0.5 + 0.5/chance
 }
 
 func exfiltration(v View) outflow {
@@ -86,7 +91,7 @@ func exfiltration(v View) outflow {
 	}
 	most := float32(ev.Bytes.V) > o.sum/2
 	if o.sum >= leastOut && !h.near(o.sum) && !(most && s.n >= sizesLeast) && !p.surprised(exfiltrations, ev.Time) {
-		o.hour = p.hourChance(bytesOut, o.sum)
+		o.hour = p.hourChance(o.sum)
 		if most {
 			o.hour = math.Min(1, o.hour/unknownSize)
 		}
@@ -94,13 +99,14 @@ func exfiltration(v View) outflow {
 	if o.size == 1 && o.hour == 1 {
 		return outflow{}
 	}
+	o.daily = p.pace.daily()
 	o.isNew = ev.Destination != "" && !p.known.has(hash(ev.Destination))
-	o.weight = newnessWeight(o.isNew, p.known.newness())
+	o.weight = rareWeight(o.isNew, p.known.newness())
 	if !v.Session.sensitive() && ev.Sensitivity != event.Confidential && ev.Sensitivity != event.Restricted {
 		o.weight *= notSensitive
 	}
-	if asked, known := v.Session.asked(ev.Effect); known && asked {
-		o.weight *= askedFor
+	if asked, known := v.Session.asked(ev.Effect); known && ev.Effect.Changes() {
+		o.weight *= rareWeight(!asked, p.known.unasked())
 	}
 	return o
 }
@@ -108,6 +114,9 @@ func exfiltration(v View) outflow {
 // Explain implements [Detector].
 func (d Exfiltration) Explain(v View) Claim {
 	ev, p, o := v.Event, &v.Profile.volumes, exfiltration(v)
+	if t, odd := trailing(v); odd && !o.odd() {
+		return t.explain(ev, p)
+	}
 	where := "a destination that is not told"
 	if ev.Destination != "" {
 		where = ev.Destination

@@ -55,11 +55,20 @@ func (m *numeric) tail(v float64) float64 {
 	if !m.known() {
 		return 1
 	}
-	t := (bitsOf(v) - float64(m.mean)/fixed) / m.deviation()
+	t := m.score(v)
 	if t <= 0 {
 		return 1
 	}
 	return studentTail(t, math.Min(float64(m.n)+priorWeight-1, mostFreedom))
+}
+
+// score is how many standard deviations a value lies above the middle; 0 while the
+// quantity is not known.
+func (m *numeric) score(v float64) float64 {
+	if !m.known() {
+		return 0
+	}
+	return (bitsOf(v) - float64(m.mean)/fixed) / m.deviation()
 }
 
 // learn takes a value in.

@@ -3,13 +3,14 @@ package detect
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
 // Telemetry finds an agent whose log is no longer whole: events are missing, the
-// results of calls or the origins of arguments no longer come while calls go on, or
-// the clock goes backwards.
+// results of calls, the origins of arguments, heartbeats or calls of the model no longer
+// come while calls go on, or the clock is wrong.
 type Telemetry struct{ Prior Prior }
 
 // About implements [Detector].
@@ -43,6 +44,11 @@ const (
 	disorder          // 1: events have come out of order
 	blind             // no extent: calls in a row without origins just now
 	thinning          // no extent: evidence of losses in many sessions; see thin
+	forward           // time by which the clock was ahead, in five minutes
+	stillness         // calls in a row without a heartbeat, over all sessions; counted from 1
+	still             // no extent: calls in a row without one just now
+	muteness          // calls in a row without a call of the model, over all sessions; counted from 1
+	mute              // no extent: calls in a row without one just now
 	allSignals        // how many there are
 )
 
@@ -52,6 +58,7 @@ const (
 const (
 	turnsLeast = 4
 	callsLeast = 8
+	pulseLeast = 32 // calls without a heartbeat or a call of the model, which may make many at once
 )
 
 // muchLonger is by how many doublings a run is longer than any by habit: four times as long.
@@ -60,11 +67,17 @@ const muchLonger = 2
 // impair returns the first fault beyond habit that an event shows, or else what it teaches.
 func impair(v View) occasion {
 	ev, s := v.Event, v.Session
-	if s.id == 0 {
-		return occasion{}
-	}
-	o := occasion{trial: ev.Seq.OK || ev.Name == event.ToolCall}
 	e := extents(v.Profile.habit(signals).items)
+	o := pulse(ev, e)
+	if v.ahead > 0 {
+		level := doublings(int64(v.ahead / clockSlack))
+		o.shows(e, forward, level, e.beyond(forward, level, 1))
+	}
+	o.trial = o.item != 0
+	if s.id == 0 {
+		return o
+	}
+	o.trial = o.trial || ev.Seq.OK || ev.Name == event.ToolCall
 	if ev.Seq.OK {
 		after, fresh, late := v.Profile.numbersAfter(ev, s)
 		if after.lost > s.numbers.lost {
@@ -94,6 +107,25 @@ func impair(v View) occasion {
 			o.shows(e, blindness, 1+doublings(calls), false)
 		case hides(ev) && calls+1 >= callsLeast:
 			o.lacks(e, blindness, 1+doublings(calls+1))
+		}
+	}
+	return o
+}
+
+// pulse looks at the signals that come beside an agent's calls, over all its sessions:
+// its heartbeats and the calls of its model. Where one stops and calls go on, somebody
+// has silenced it.
+func pulse(ev *event.Event, e extents) (o occasion) {
+	signals := [...]struct {
+		name        event.Name
+		extent, now int
+	}{{event.Heartbeat, stillness, still}, {event.ModelCall, muteness, mute}}
+	for _, s := range signals {
+		switch calls := int64(e[s.now]); {
+		case ev.Name == s.name:
+			o.shows(e, s.extent, 1+doublings(calls), false)
+		case ev.Name == event.ToolCall && calls+1 >= pulseLeast:
+			o.lacks(e, s.extent, 1+doublings(calls+1))
 		}
 	}
 	return o
@@ -191,12 +223,23 @@ func (p *Profile) numbersAfter(ev *event.Event, s *Session) (after numbers, fres
 	return s.numbers.next(ev.Seq.V, false, instantOf(ev.Time).Sub(s.last) >= clockSlack)
 }
 
-// count counts the calls that tell no origins, in whichever session.
+// count counts the calls that tell no origins, and those since a heartbeat and since a
+// call of the model, in whichever session.
 func (p *Profile) count(ev *event.Event) {
+	items := p.habit(signals).items
+	switch ev.Name {
+	case event.Heartbeat:
+		items[still] = 0
+	case event.ModelCall:
+		items[mute] = 0
+	}
 	if ev.Name != event.ToolCall {
 		return
 	}
-	switch n := &p.habit(signals).items[blind]; {
+	for _, now := range [...]int{still, mute} {
+		items[now] = min(items[now], math.MaxUint16-1) + 1
+	}
+	switch n := &items[blind]; {
 	case tells(ev):
 		*n = 0
 	case hides(ev) && *n < math.MaxUint16:
@@ -257,6 +300,22 @@ func (d Telemetry) Explain(v View) Claim {
 			Reason:   fmt.Sprintf("the clock of %s went back", ev.Agent),
 			Observed: fmt.Sprintf("number %d of this session is %s older than one before it", ev.Seq.V, s.last.Sub(instantOf(ev.Time))),
 			Baseline: fmt.Sprintf("less than %s until now; %s", clockSlack<<h.items[backwards], since),
+		}
+	case forward:
+		return Claim{
+			Reason:   fmt.Sprintf("the clock of %s is ahead", ev.Agent),
+			Observed: fmt.Sprintf("%s ahead of the broker that took the event in, whose time it was given", v.ahead.Round(time.Second)),
+			Baseline: fmt.Sprintf("less than %s until now; %s", clockSlack<<h.items[forward], since),
+		}
+	case stillness, muteness:
+		fault, what, now := stillness, "heartbeat", still
+		if impair(v).item>>8 == muteness {
+			fault, what, now = muteness, "call of the model", mute
+		}
+		return Claim{
+			Reason:   fmt.Sprintf("%s calls tools on, and no %s comes", ev.Agent, what),
+			Observed: fmt.Sprintf("%d calls in a row without a %s", int(h.items[now])+1, what),
+			Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[fault]-1, "calls without one"), since),
 		}
 	case silence:
 		return Claim{

@@ -114,3 +114,29 @@ func TestTelemetryBearsLoss(t *testing.T) {
 		}
 	}
 }
+
+// TestTelemetryFindsAClockThatIsAhead lets the events of a session come from a clock
+// that is ahead of the broker's, of an agent whose clock was right and of one whose
+// never was.
+func TestTelemetryFindsAClockThatIsAhead(t *testing.T) {
+	f := func(name string, usual, now, want int) {
+		t.Helper()
+		e := New(DefaultRules())
+		log := sessions("a", 0, 31)
+		var found []Finding
+		for i, ev := range log {
+			src := event.Source{Topic: "raw", Offset: int64(i), Ahead: usual}
+			if ev.Session == "s30" {
+				src.Ahead = now
+			}
+			found = append(found, e.Observe(ev, int64(i), src)...)
+		}
+		if len(found) != want || want > 0 && found[0].Detector != "telemetry" {
+			t.Errorf("%s: %d findings, want %d: %+v", name, len(found), want, found)
+		}
+	}
+	f("a clock that was right", 0, 900, 1)
+	f("nobody is ahead", 0, 0, 0)
+	f("a clock that was always wrong", 1000, 900, 0)
+	f("a clock that was always wrong and is more so", 400, 7200, 1)
+}

@@ -15,14 +15,17 @@ import (
 // unless something was reported in the hour: an incident is no part of the norm. An
 // event of a minute that has passed comes too late for the sums.
 type Volumes struct {
-	minute  uint32              // since 1970, that is being counted; 0 for none
-	sum     [2]float32          // of its hour
-	calls   counts              // of the minute
-	hourly  [2]numeric          // sums of an hour with any; what is spent, as at a usual hour
-	season  season              // what hours and days make of what is spent
-	heavy   [sums + 1]heaviness // of those sums, and of sizes
-	sizes   [3]toolSize         // of what goes out through a tool; the last is shared by all others
+	minute  uint32      // since 1970, that is being counted; 0 for none
+	sum     [2]float32  // of its hour
+	calls   counts      // of the minute
+	hourly  [2]numeric  // sums of an hour with any; what is spent, as at a usual hour
+	season  season      // what hours and days make of what is spent
+	heavy   heaviness   // of what is spent in an hour
+	beyond  [2]excesses // of what goes out in an hour, and in a call
+	sizes   [3]toolSize // of what goes out through a tool; the last is shared by all others
 	known   destinations
+	pace    pace
+	trails  [trailSlots]trail
 	beacons [2]beacon
 	loop    loop
 	odd     [surprising]surprises
@@ -34,7 +37,12 @@ const (
 	bytesOut = iota
 	spending // tokens, or millionths of a dollar where they are not told
 	sums
-	ofSizes = sums // in heavy
+)
+
+// What goes out, of which the tails are followed.
+const (
+	inHour = iota
+	inCall
 )
 
 // The detectors of volumes, each with its own count of surprises.
@@ -114,12 +122,13 @@ func (p *Volumes) sizesKnown() uint16 {
 
 // sizeChance is the chance that a call carries out so much.
 func (p *Volumes) sizeChance(s *numeric, v int64) float64 {
-	return p.heavy[ofSizes].chance(s.tail(float64(v)), p.sizesKnown())
+	return p.beyond[inCall].chance(s.tail(float64(v)), s.score(float64(v)), p.sizesKnown())
 }
 
-// hourChance is the chance that an hour has so much.
-func (p *Volumes) hourChance(of int, sum float32) float64 {
-	return p.heavy[of].chance(p.hourly[of].tail(float64(sum)), p.hourly[of].n)
+// hourChance is the chance that so much goes out in an hour.
+func (p *Volumes) hourChance(sum float32) float64 {
+	h := &p.hourly[bytesOut]
+	return p.beyond[inHour].chance(h.tail(float64(sum)), h.score(float64(sum)), h.n)
 }
 
 // offset is what the hour of a minute makes of what is spent in it. Most agents send
@@ -128,7 +137,8 @@ func (p *Volumes) offset(minute uint32) offset { return p.season.at(minute, &p.h
 
 // spendingChance is the chance that so much is spent in the hour of a minute.
 func (p *Volumes) spendingChance(sum float32, minute uint32) float64 {
-	return p.hourChance(spending, p.offset(minute).without(sum))
+	h := &p.hourly[spending]
+	return p.heavy.chance(h.tail(float64(p.offset(minute).without(sum))), h.n)
 }
 
 // usualSpending is what is usually spent in the hour of a minute.
@@ -203,8 +213,10 @@ func (p *Volumes) roll(now uint32) {
 			sum := float64(p.sum[i])
 			if i == spending {
 				sum = float64(p.offset(p.minute).without(p.sum[i]))
+				p.heavy.learn(p.hourly[i].tail(sum), p.hourly[i].n, odds(!learned))
+			} else {
+				p.beyond[inHour].learn(p.hourly[i].score(sum), p.hourly[i].n, odds(!learned))
 			}
-			p.heavy[i].learn(p.hourly[i].tail(sum), p.hourly[i].n, odds(!learned))
 			if learned {
 				if i == spending {
 					p.season.learn(p.minute, float64(p.sum[i]), &p.hourly[i])
@@ -214,7 +226,8 @@ func (p *Volumes) roll(now uint32) {
 		}
 		p.sum, p.flags = [sums]float32{}, 0
 	}
-	if days := now/minutesPerDay - p.minute/minutesPerDay; days > 0 {
+	if days := now/minutesPerDay - p.minute/minutesPerDay; days > 0 && p.minute > 0 {
+		p.pace.close(days)
 		for i := range p.odd {
 			p.odd[i].fade(days)
 		}
@@ -228,7 +241,8 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 	if ev.Name != event.ToolCall && ev.Name != event.ModelCall {
 		return
 	}
-	odd := [surprising]bool{exfiltration(v).odd(), amplification(v).odd(), beaconing(v)}
+	_, trails := trailing(v)
+	odd := [surprising]bool{exfiltration(v).odd() || trails, amplification(v).odd(), beaconing(v)}
 	_, after := p.sums(ev)
 	now := minuteOf(ev.Time)
 	p.roll(now)
@@ -260,9 +274,10 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 func (p *Volumes) left(v View, suspect, reported, beacon bool) {
 	ev := v.Event
 	suspect = suspect || reported
+	p.pace.today = min(p.pace.today, math.MaxUint16-1) + 1
 	if ev.Bytes.OK {
 		s := p.sizeOf(ev.Tool)
-		p.heavy[ofSizes].learn(s.bytes.tail(float64(ev.Bytes.V)), p.sizesKnown(), odds(reported))
+		p.beyond[inCall].learn(s.bytes.score(float64(ev.Bytes.V)), p.sizesKnown(), odds(reported))
 		if !suspect {
 			if s != &p.sizes[len(p.sizes)-1] {
 				s.tool = mark(hash(ev.Tool))
@@ -270,11 +285,15 @@ func (p *Volumes) left(v View, suspect, reported, beacon bool) {
 			s.bytes.learn(float64(ev.Bytes.V))
 		}
 	}
+	if asked, known := v.Session.asked(ev.Effect); known && ev.Effect.Changes() && !suspect && (ev.Destination == "" || p.trail(hash(ev.Destination)) == nil) {
+		p.known.wish(asked)
+	}
 	if ev.Destination == "" {
 		return
 	}
 	to := hash(ev.Destination)
 	p.contact(to, ev.Time, v.Profile.mature(), beacon && reported)
+	p.follow(v, reported)
 	if !suspect {
 		p.known.learn(to)
 	}
@@ -287,8 +306,9 @@ func (p *Volumes) code(c *coder) {
 		p.hourly[i].code(c)
 	}
 	p.season.code(c)
-	for i := range p.heavy {
-		c.u16((*uint16)(&p.heavy[i]))
+	c.u16((*uint16)(&p.heavy))
+	for i := range p.beyond {
+		p.beyond[i].code(c)
 	}
 	p.calls.code(c)
 	for i := range p.sizes {
@@ -296,6 +316,10 @@ func (p *Volumes) code(c *coder) {
 		p.sizes[i].bytes.code(c)
 	}
 	p.known.code(c)
+	p.pace.code(c)
+	for i := range p.trails {
+		p.trails[i].code(c)
+	}
 	for i := range p.beacons {
 		p.beacons[i].code(c)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -75,12 +76,14 @@ func TestRawToEventsAndRejects(t *testing.T) {
 		return event.Source{Topic: "stakeout.raw", Partition: partition, Offset: offset, Line: line}
 	}
 	at := func(offset int) time.Time { return zero[offset].at }
+	ahead := src(0, 10, 0)
+	ahead.Ahead = math.MaxInt32
 	wantEvents := []out{
 		{"a", withID("a", "stakeout.raw/0/0", ""), src(0, 0, 0), at(0)},
 		{"b", withID("b", "stakeout.raw/0/1", ""), src(0, 1, 0), at(1)},
 		{"a", withID("a", "stakeout.raw/0/2", ""), src(0, 2, 0), at(2)},
 		{"c", call("c", `,"event.id":"theirs"`), src(0, 3, 0), at(3)},
-		{"a", `{"time":"2026-03-02T12:00:10Z","event.name":"tool.call","gen_ai.agent.id":"a","event.id":"stakeout.raw/0/10"}`, src(0, 10, 0), at(10)},
+		{"a", `{"time":"2026-03-02T12:00:10Z","event.name":"tool.call","gen_ai.agent.id":"a","event.id":"stakeout.raw/0/10"}`, ahead, at(10)},
 		{"a", withID("a", "stakeout.raw/0/11/2", ""), src(0, 11, 2), at(11)},
 		{"b", withID("b", "stakeout.raw/0/11/5", ""), src(0, 11, 5), at(11)},
 		{"b", `{"time":"2026-03-02T12:00:00Z","event.name":"heartbeat","gen_ai.agent.id":"b","event.id":"stakeout.raw/0/14"}`, src(0, 14, 0), at(14)},

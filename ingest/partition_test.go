@@ -24,6 +24,7 @@ type tray struct {
 	keep    bool
 	events  []string
 	times   []time.Time
+	sources []event.Source // of the events
 	rejects []ingest.Reject
 	largest int // bytes appended between two flushes
 	held    int
@@ -38,7 +39,11 @@ func (s *tray) AppendAt(at time.Time, topic string, _ int, key, value []byte, he
 	}
 	s.times = append(s.times, at)
 	if topic == ingest.DefaultConfig().Events {
-		s.events = append(s.events, string(value))
+		var src event.Source
+		if err := src.Parse(headers[0].Value); err != nil {
+			panic(err)
+		}
+		s.events, s.sources = append(s.events, string(value)), append(s.sources, src)
 		return
 	}
 	var no ingest.Reject
@@ -93,6 +98,21 @@ func TestClock(t *testing.T) {
 	f(noon.Add(event.MaxAhead+1), noon)
 	f(time.UnixMilli(-1), noon)
 	f(time.Time{}, noon)
+}
+
+// TestAClockAheadIsTold sends an event of a clock that is ahead and one of a clock that is right.
+func TestAClockAheadIsTold(t *testing.T) {
+	out := &tray{keep: true}
+	p, _ := onto(out, noon)
+	for _, ahead := range []time.Duration{20 * time.Minute, 0} {
+		line := fmt.Sprintf(`{"time":"%s","event.name":"heartbeat","gen_ai.agent.id":"a"}`, noon.Add(ahead).Format(time.RFC3339Nano))
+		if err := p.Process(t.Context(), []stream.Record{{Topic: "raw", Time: noon, Value: []byte(line)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(out.sources) != 2 || out.sources[0].Ahead != 1200 || out.sources[1].Ahead != 0 {
+		t.Errorf("the sources %+v tell of clocks ahead, want 1200 s of the first and none of the second", out.sources)
+	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {

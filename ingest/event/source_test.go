@@ -9,6 +9,8 @@ func TestSource(t *testing.T) {
 	for _, want := range []Source{
 		{Topic: "stakeout.raw"},
 		{Topic: "stakeout.raw", Partition: 7, Offset: 1 << 40, Line: 3},
+		{Topic: "stakeout.raw", Partition: 7, Offset: 1 << 40, Line: 3, Ahead: 900},
+		{Ahead: math.MaxInt32},
 		{Topic: "", Partition: math.MaxInt32, Offset: math.MaxInt64, Line: math.MaxInt32},
 	} {
 		var got Source

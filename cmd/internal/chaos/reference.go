@@ -37,7 +37,8 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 			ref.rejects++
 			continue
 		}
-		if _, err := ev.Admit(r.Timestamp); err != nil {
+		ahead, err := ev.Admit(r.Timestamp)
+		if err != nil {
 			ref.rejects++
 			continue
 		}
@@ -46,6 +47,7 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 			return nil, fmt.Errorf("decode event %s again: %w", ev.ID, err)
 		}
 		src := event.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset}
+		src.Told(ahead)
 		if err := ref.add(engine.Observe(&judged, int64(i), src)); err != nil {
 			return nil, err
 		}
