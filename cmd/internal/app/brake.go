@@ -16,7 +16,7 @@ import (
 
 // Brakes reads every brake that was ever on, the latest change first.
 func Brakes(ctx context.Context, cfg OperatorConfig, log *slog.Logger) ([]command.Brake, error) {
-	nc, err := command.Connect(cfg.NATS, "stakeout-operator", log)
+	nc, err := cfg.reach(log)
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,9 @@ func (p *process) canary(ctx context.Context) error {
 // SendCanary sends one canary and returns when it has come through, or
 // [ErrCanary] when a person was paged because it did not.
 func SendCanary(ctx context.Context, cfg Config, log *slog.Logger) error {
+	if cfg.Operator.SigningKey == "" {
+		return errNoSigningKey
+	}
 	p := &process{cfg: cfg, log: log, reg: prometheus.NewRegistry()}
 	var err error
 	if p.client, err = stream.Open(cfg.Kafka, p.reg, log); err != nil {

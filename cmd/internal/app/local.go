@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/store/chdb"
@@ -42,7 +43,11 @@ func StartLocal(ctx context.Context, cfg Config, log *slog.Logger) (_ *Local, _ 
 		}
 	}()
 	if l.lock, err = local.Lock(cfg.Up.Dir); err != nil {
-		return nil, cfg, fmt.Errorf("%w; stop the 'stakeout up' that uses it, or set up.dir to another one", err)
+		advice := "set up.dir to a directory that can be made and written"
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			advice = "stop the 'stakeout up' that uses it, or set up.dir to another one"
+		}
+		return nil, cfg, fmt.Errorf("%w; %s", err, advice)
 	}
 	usual := DefaultConfig()
 	// Whoever names a server by the default address cannot be told from who names none.
