@@ -2,14 +2,8 @@ package triage
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/triage/command"
@@ -181,49 +175,12 @@ func (s *stopped) about(agent, credential []byte) (found []stop) {
 
 // followStops keeps s up to date until ctx ends.
 func (t *Triage) followStops(ctx context.Context, s *stopped) {
-	for ctx.Err() == nil {
-		err := t.followStopsOnce(ctx, s)
-		s.begin(false)
-		if ctx.Err() != nil {
-			return
+	t.persist(ctx, "watch of stopped agents interrupted", func() error {
+		defer s.begin(false)
+		b, err := t.connect(ctx)
+		if err != nil {
+			return err
 		}
-		t.log.Warn("watch of stopped agents interrupted", "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-func (t *Triage) followStopsOnce(ctx context.Context, s *stopped) (err error) {
-	b, err := t.connect(ctx)
-	if err != nil {
-		return err
-	}
-	w, err := b.records.Watch(ctx, stopPrefix+">")
-	if err != nil {
-		return fmt.Errorf("watch stopped agents: %w", err)
-	}
-	defer func() { err = errors.Join(err, w.Stop()) }()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errors.New("the watch ended")
-			case e == nil: // all there were
-				s.begin(true)
-				continue
-			}
-			id := strings.TrimPrefix(e.Key(), stopPrefix)
-			var x stop
-			if e.Operation() != jetstream.KeyValuePut || json.Unmarshal(e.Value(), &x) != nil {
-				s.remove(id)
-				continue
-			}
-			s.set(x)
-		}
-	}
+		return follow(ctx, b.records, stopPrefix, func(_ string, x stop) { s.set(x) }, s.remove, func() { s.begin(true) })
+	})
 }

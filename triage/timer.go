@@ -2,7 +2,6 @@ package triage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -119,45 +118,9 @@ func (ts *timers) oldest(now time.Time) time.Duration {
 
 // watchTimers keeps t.timers up to date until ctx ends.
 func (t *Triage) watchTimers(ctx context.Context, b *bus) {
-	for ctx.Err() == nil {
-		err := t.watchOnce(ctx, b)
-		if ctx.Err() != nil {
-			return
-		}
-		t.log.Warn("watch of timers interrupted", "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-func (t *Triage) watchOnce(ctx context.Context, b *bus) (err error) {
-	w, err := b.records.Watch(ctx, timerPrefix+">")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.Stop()) }()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errors.New("the watch ended")
-			case e == nil: // all timers there were
-				continue
-			}
-			id := strings.TrimPrefix(e.Key(), timerPrefix)
-			var x timer
-			if e.Operation() != jetstream.KeyValuePut || json.Unmarshal(e.Value(), &x) != nil {
-				t.timers.remove(id)
-				continue
-			}
-			t.timers.set(id, x)
-		}
-	}
+	t.persist(ctx, "watch of timers interrupted", func() error {
+		return follow(ctx, b.records, timerPrefix, t.timers.set, t.timers.remove, func() {})
+	})
 }
 
 // sweep looks after the timers until ctx ends. All triage processes do; of those

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
-	"github.com/stakeout-project/stakeout/cmd/internal/app"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/store"
 )
@@ -35,11 +34,8 @@ func (q question[Row]) command(g *global) *cobra.Command {
 		Example: example("stakeout "+q.use, "stakeout "+q.use+" --format json | jq ."),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, log, err := g.load(cmd)
+			cfg, log, err := g.attach(cmd)
 			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
 				return err
 			}
 			s, err := store.Open(cmd.Context(), cfg.Store, prometheus.NewRegistry(), log)

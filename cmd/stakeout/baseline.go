@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stakeout-project/stakeout/cmd/internal/app"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -23,19 +22,8 @@ events of the agent, in the order of the log; 'stakeout agents' shows the state.
 		Example: example("stakeout agents --state drifted", "stakeout agents "+string(d)+" billing-7 --why 'new duties since Monday'"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, log, err := g.load(cmd)
-			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
-				return err
-			}
-			a := command.Approval{Action: command.BaselineID(args[0]), Agent: args[0], Decision: d, Why: why}
-			if err := app.Send(cmd.Context(), cfg.Operator, a, log); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s of %s sent; see `stakeout agents --agent %[2]s`\n", d, printable(args[0]))
-			return err
+			return g.decide(cmd, command.Approval{Action: command.BaselineID(args[0]), Agent: args[0], Decision: d, Why: why},
+				fmt.Sprintf("%s of %s sent; see `stakeout agents --agent %[2]s`", d, printable(args[0])))
 		},
 	}
 	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")

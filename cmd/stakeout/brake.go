@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"text/tabwriter"
@@ -29,11 +28,8 @@ Reads NATS as the operator (operator.nats).`,
 		Example: example("stakeout brake", "stakeout brake pull --why 'a bad deployment'", "stakeout brake release --kind suspend --why 'they were right'"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, log, err := g.load(cmd)
+			cfg, log, err := g.attach(cmd)
 			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
 				return err
 			}
 			all, err := app.Brakes(cmd.Context(), cfg.Operator, log)
@@ -84,24 +80,11 @@ response policy where that names some. It stands in the audit log.`,
 		Example: example("stakeout brake " + string(d) + " --kind revoke_token --tenant acme --why 'a bad deployment'"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, log, err := g.load(cmd)
-			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
-				return err
-			}
 			k := command.Kind(kind)
 			if k != "" && !k.Contains() {
 				return fmt.Errorf("--kind: %s takes nothing away, so no brake holds it", printable(kind))
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
-			defer cancel()
-			if err := app.Send(ctx, cfg.Operator, command.Approval{Action: command.BrakeID(k, tenant), Decision: d, Kind: k, Tenant: tenant, Why: why}, log); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "decision sent; see `stakeout brake`")
-			return err
+			return g.decide(cmd, command.Approval{Action: command.BrakeID(k, tenant), Decision: d, Kind: k, Tenant: tenant, Why: why}, "decision sent; see `stakeout brake`")
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "of this kind of action only, such as revoke_token")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -25,14 +24,7 @@ approvers of the step. Whether it was accepted shows in 'stakeout actions'.`,
 		Example: example("stakeout actions --status waiting", "stakeout "+verb+" 3f9c... --why 'the export was planned'"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, log, err := g.load(cmd)
-			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
-				return err
-			}
-			return decide(cmd, cfg.Operator, args[0], decision, why, log)
+			return g.decide(cmd, command.Approval{Action: args[0], Decision: decision, Why: why}, decided(args[0], "actions"))
 		},
 	}
 	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
@@ -54,25 +46,27 @@ the same incident calls for the same action again it is held back and paged.`,
 		Example: example("stakeout actions --status verified", "stakeout actions undo 3f9c... --why 'the export was planned'"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, log, err := g.load(cmd)
-			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
-				return err
-			}
-			return decide(cmd, cfg.Operator, args[0], command.Undo, why, log)
+			return g.decide(cmd, command.Approval{Action: args[0], Decision: command.Undo, Why: why}, decided(args[0], "actions"))
 		},
 	}
 	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
 	return cmd
 }
 
-// decide sends a decision to triage.
-func decide(cmd *cobra.Command, cfg app.OperatorConfig, action string, d command.Decision, why string, log *slog.Logger) error {
-	if err := app.Decide(cmd.Context(), cfg, action, d, why, log); err != nil {
+// decide signs a decision, sends it to triage and says so.
+func (g *global) decide(cmd *cobra.Command, a command.Approval, sent string) error {
+	cfg, log, err := g.attach(cmd)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "decision on %s sent; see `stakeout actions`\n", action)
+	if err := app.Send(cmd.Context(), cfg.Operator, a, log); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), sent)
 	return err
+}
+
+// decided says that a decision was sent, and which command shows what became of it.
+func decided(id, see string) string {
+	return fmt.Sprintf("decision on %s sent; see `stakeout %s`", id, see)
 }

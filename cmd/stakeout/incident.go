@@ -74,11 +74,8 @@ triage takes at each of them. It must read 100 %.`,
 
 // withStore opens the store of a running pipeline for one question.
 func withStore(cmd *cobra.Command, g *global, ask func(context.Context, app.Config, *store.Store) error) error {
-	cfg, log, err := g.load(cmd)
+	cfg, log, err := g.attach(cmd)
 	if err != nil {
-		return err
-	}
-	if cfg, err = app.Attached(cfg); err != nil {
 		return err
 	}
 	s, err := store.Open(cmd.Context(), cfg.Store, prometheus.NewRegistry(), log)
@@ -218,25 +215,16 @@ with your key (operator.signing_key), which must be among triage.trust.operators
 of a closed incident are taken back; what was done about it stays until it is undone
 ('stakeout actions undo'). The next finding about the agent opens a new incident. After a
 false_positive, findings of the same detectors about the same agents, if no more severe,
-are not acted on for --suppress: 'stakeout suppressions' shows and ends that.`,
+are not acted on for --suppress: 'stakeout suppressions' shows and ends that. A
+false_positive makes these detectors hold less against these agents, and a true_positive
+has what the attack did forgotten, so that it is found again; reopen takes that back.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, log, err := g.load(cmd)
-			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
-				return err
-			}
 			a := command.Approval{Action: args[0], Decision: decision, Verdict: command.Verdict(verdict), Why: why}
 			if suppress != 0 && (verdict == "false_positive" || cmd.Flags().Changed("suppress")) {
 				a.Until = event.At(time.Now().Add(suppress))
 			}
-			if err := app.Send(cmd.Context(), cfg.Operator, a, log); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "decision on %s sent; see `stakeout incident %s`\n", args[0], args[0])
-			return err
+			return g.decide(cmd, a, decided(args[0], "incident "+args[0]))
 		},
 	}
 	cmd.Example = example("stakeout incidents --open", "stakeout "+verb+" 3f9c... --why 'the export was planned'")

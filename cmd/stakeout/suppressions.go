@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stakeout-project/stakeout/cmd/internal/app"
 	"github.com/stakeout-project/stakeout/store"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -51,18 +50,7 @@ signed with your key (operator.signing_key), which must be among triage.trust.op
 		Example: example("stakeout suppressions", "stakeout suppressions remove 3f9c... --why 'it was real after all'"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, log, err := g.load(cmd)
-			if err != nil {
-				return err
-			}
-			if cfg, err = app.Attached(cfg); err != nil {
-				return err
-			}
-			if err := app.Decide(cmd.Context(), cfg.Operator, args[0], command.Unsuppress, why, log); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "decision on %s sent; see `stakeout suppressions`\n", args[0])
-			return err
+			return g.decide(cmd, command.Approval{Action: args[0], Decision: command.Unsuppress, Why: why}, decided(args[0], "suppressions"))
 		},
 	}
 	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")

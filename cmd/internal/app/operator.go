@@ -19,15 +19,10 @@ type OperatorConfig struct {
 	SigningKey string             `koanf:"signing_key" json:"signing_key"` // file with the seed (SA...) that decisions are signed with
 }
 
-// Decide signs an operator's decision on an action and sends it to triage.
-func Decide(ctx context.Context, cfg OperatorConfig, action string, d command.Decision, why string, log *slog.Logger) error {
-	return Send(ctx, cfg, command.Approval{Action: action, Decision: d, Why: why}, log)
-}
-
 // Send signs what an operator decided and sends it to triage.
 func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog.Logger) error {
 	if cfg.SigningKey == "" {
-		return fmt.Errorf("operator.signing_key: is empty, want the file of your signing seed")
+		return errNoSigningKey
 	}
 	a.Time = event.At(time.Now())
 	signer, err := command.ReadSigner(cfg.SigningKey)
@@ -38,7 +33,7 @@ func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog
 	if err != nil {
 		return err
 	}
-	nc, err := command.Connect(cfg.NATS, "stakeout-operator", log)
+	nc, err := cfg.reach(log)
 	if err != nil {
 		return err
 	}
