@@ -45,8 +45,8 @@ const (
 	blind             // no extent: calls in a row without origins just now
 	thinning          // no extent: evidence of losses in many sessions; see thin
 	forward           // time by which the clock was ahead, in five minutes
-	stillness         // calls in a row without a heartbeat, over all sessions; counted from 1
-	still             // no extent: calls in a row without one just now
+	stillness         // minutes with calls in a row without a heartbeat, over all sessions; counted from 1
+	still             // no extent: minutes in a row without one just now
 	muteness          // calls in a row without a call of the model, over all sessions; counted from 1
 	mute              // no extent: calls in a row without one just now
 	allSignals        // how many there are
@@ -58,11 +58,17 @@ const (
 const (
 	turnsLeast = 4
 	callsLeast = 8
-	pulseLeast = 32 // calls without a heartbeat or a call of the model, which may make many at once
+	stillLeast = 16 // minutes with calls and without a heartbeat
+	muteLeast  = 64 // calls without a call of the model, which may make many at once
 )
 
 // muchLonger is by how many doublings a run is longer than any by habit: four times as long.
 const muchLonger = 2
+
+// farLonger is the same of what comes beside the calls and by no rule: between
+// heartbeats that come by chance lie runs that are geometric, of which the longest of a
+// hundred is five times the mean, and one four times as long has a chance of 1e-8.
+const farLonger = 3
 
 // impair returns the first fault beyond habit that an event shows, or else what it teaches.
 func impair(v View) occasion {
@@ -100,13 +106,13 @@ func impair(v View) occasion {
 		o.shows(e, silence, doublings(int64(s.unanswered)), false)
 	case event.ToolCall:
 		if turns := s.turnsUnanswered(); turns >= turnsLeast {
-			o.lacks(e, silence, doublings(int64(turns)))
+			o.lacks(e, silence, doublings(int64(turns)), muchLonger)
 		}
 		switch calls := int64(e[blind]); {
 		case tells(ev):
 			o.shows(e, blindness, 1+doublings(calls), false)
 		case hides(ev) && calls+1 >= callsLeast:
-			o.lacks(e, blindness, 1+doublings(calls+1))
+			o.lacks(e, blindness, 1+doublings(calls+1), muchLonger)
 		}
 	}
 	return o
@@ -117,15 +123,15 @@ func impair(v View) occasion {
 // has silenced it.
 func pulse(ev *event.Event, e extents) (o occasion) {
 	signals := [...]struct {
-		name        event.Name
-		extent, now int
-	}{{event.Heartbeat, stillness, still}, {event.ModelCall, muteness, mute}}
+		name               event.Name
+		extent, now, least int
+	}{{event.Heartbeat, stillness, still, stillLeast}, {event.ModelCall, muteness, mute, muteLeast}}
 	for _, s := range signals {
-		switch calls := int64(e[s.now]); {
+		switch run := int64(e[s.now]); {
 		case ev.Name == s.name:
-			o.shows(e, s.extent, 1+doublings(calls), false)
-		case ev.Name == event.ToolCall && calls+1 >= pulseLeast:
-			o.lacks(e, s.extent, 1+doublings(calls+1))
+			o.shows(e, s.extent, 1+doublings(run), false)
+		case ev.Name == event.ToolCall && run+1 >= int64(s.least):
+			o.lacks(e, s.extent, 1+doublings(run+1), farLonger)
 		}
 	}
 	return o
@@ -138,11 +144,11 @@ func (o *occasion) shows(e extents, fault, level int, odd bool) {
 	}
 }
 
-// lacks takes in a run that goes on, of which only the end teaches: else a
+// lacks takes in a run that goes on, longer than any by so many doublings, of which only the end teaches: else a
 // run that never ends would excuse itself. Where none has ever ended, what is missed
 // was never there.
-func (o *occasion) lacks(e extents, fault, level int) {
-	if e[fault] > 0 && e.beyond(fault, level, muchLonger) {
+func (o *occasion) lacks(e extents, fault, level, by int) {
+	if e[fault] > 0 && e.beyond(fault, level, by) {
 		o.shows(e, fault, level, true)
 	}
 }
@@ -223,8 +229,8 @@ func (p *Profile) numbersAfter(ev *event.Event, s *Session) (after numbers, fres
 	return s.numbers.next(ev.Seq.V, false, instantOf(ev.Time).Sub(s.last) >= clockSlack)
 }
 
-// count counts the calls that tell no origins, and those since a heartbeat and since a
-// call of the model, in whichever session.
+// count counts the calls that tell no origins, those since a call of the model, and
+// the minutes with any since a heartbeat, in whichever session.
 func (p *Profile) count(ev *event.Event) {
 	items := p.habit(signals).items
 	switch ev.Name {
@@ -236,8 +242,9 @@ func (p *Profile) count(ev *event.Event) {
 	if ev.Name != event.ToolCall {
 		return
 	}
-	for _, now := range [...]int{still, mute} {
-		items[now] = min(items[now], math.MaxUint16-1) + 1
+	items[mute] = min(items[mute], math.MaxUint16-1) + 1
+	if p.volumes.calls.now == 1 {
+		items[still] = min(items[still], math.MaxUint16-1) + 1
 	}
 	switch n := &items[blind]; {
 	case tells(ev):
@@ -308,14 +315,14 @@ func (d Telemetry) Explain(v View) Claim {
 			Baseline: fmt.Sprintf("less than %s until now; %s", clockSlack<<h.items[forward], since),
 		}
 	case stillness, muteness:
-		fault, what, now := stillness, "heartbeat", still
+		fault, what, of, now := stillness, "heartbeat", "minutes with calls", still
 		if impair(v).item>>8 == muteness {
-			fault, what, now = muteness, "call of the model", mute
+			fault, what, of, now = muteness, "call of the model", "calls", mute
 		}
 		return Claim{
 			Reason:   fmt.Sprintf("%s calls tools on, and no %s comes", ev.Agent, what),
-			Observed: fmt.Sprintf("%d calls in a row without a %s", int(h.items[now])+1, what),
-			Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[fault]-1, "calls without one"), since),
+			Observed: fmt.Sprintf("%d %s in a row without a %s", int(h.items[now])+1, of, what),
+			Baseline: fmt.Sprintf("%s in a row until now; %s", fewer(h.items[fault]-1, of+" without one"), since),
 		}
 	case silence:
 		return Claim{
