@@ -164,7 +164,7 @@ func (r *recalled) queried(f *detect.Finding, window time.Duration) []string {
 		return nil
 	}
 	if r.why != "" {
-		return []string{"What is stored was not asked: " + r.why + "."}
+		return []string{"What is stored is not known: " + r.why + "."}
 	}
 	p, days := r.past, fmt.Sprintf("%.0f days", window.Hours()/24)
 	q := []string{
