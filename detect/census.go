@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -30,7 +31,7 @@ const (
 const longestPause = 7 * 24 * time.Hour
 
 func newGroup() *Group {
-	return &Group{Tools: map[uint64]float64{}, Ways: map[uint64]*Ways{}, Args: map[uint64]float64{}, Flows: map[uint64]float64{},
+	return &Group{lives: lives{at: map[uint64]int{}}, Tools: map[uint64]float64{}, Ways: map[uint64]*Ways{}, Args: map[uint64]float64{}, Flows: map[uint64]float64{},
 		Values: map[uint64]float64{}, Fresh: map[uint64]*Usage{}, seen: exams{at: map[uint64]int{}}}
 }
 
@@ -90,12 +91,12 @@ func (c *Census) of(v View) *Group {
 
 // observe learns one event; begun says that it is the first of its session, and
 // clean that nothing was found in its session: an attack that was seen is not to
-// become the norm.
+// become the norm. Odd says which detectors it surprised, by their slots.
 //
 // It learns for the group of the role and for those that bring roles together.
 // These judge a call as if its role were new to them, because that is what they
 // are asked later.
-func (c *Census) observe(v View, begun, clean bool, passed time.Duration) {
+func (c *Census) observe(v View, begun, clean bool, odd uint16, passed time.Duration) {
 	role, tenant := peersOf(v)
 	own := c.of(v)
 	if own == nil {
@@ -103,12 +104,14 @@ func (c *Census) observe(v View, begun, clean bool, passed time.Duration) {
 			return
 		}
 		own = newGroup()
+		own.tenant = strings.Clone(tenant)
 		c.groups[string(appendName(nil, role, tenant))] = own
 		c.pool(tenant).Roles++
 		if tenant != "" {
 			c.pool("").Roles++
 		}
 	}
+	own.lives.take(v, odd, passed)
 	c.exam(own, nil, v, begun, clean, passed)
 	c.exam(c.pool(tenant), own, v, begun, clean, passed)
 	if tenant != "" {
@@ -225,9 +228,10 @@ func (c *Census) Peers(version string, r Rules) *Peers {
 	rate := thrift * cmp.Or(r.share(Provenance{}), r.Budget)
 	put := func(name string, g *Group, t tail) {
 		g.Bar = t.bar(g.later(r.Budget), rate*g.Days/float64(len(g.seen.sessions)))
-		g.Rate, g.seen = rate, exams{}
+		g.Rate, g.seen, g.lives = rate, exams{}, lives{}
 		p.Groups[name] = g
 	}
+	c.fit(r)
 	for name, g := range c.pools {
 		if t, ok := tailOf(g.later(r.Budget)); ok && g.Roles > 1 {
 			put(name, g, t)
@@ -245,6 +249,29 @@ func (c *Census) Peers(version string, r Rules) *Peers {
 		}
 	}
 	return p
+}
+
+// fit gives each group its priors: of a role those of its tenant are believed, of a
+// tenant those of all, and of all those of the rules.
+func (c *Census) fit(r Rules) {
+	var all []*lives
+	of := map[string][]*lives{} // by the name of the tenant's group
+	parent := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(c.groups)) {
+		g := c.groups[name]
+		parent[name] = string(appendName(nil, "", g.tenant))
+		all, of[parent[name]] = append(all, &g.lives), append(of[parent[name]], &g.lives)
+	}
+	whole := priors(r, nil, all...)
+	for name, g := range c.pools {
+		g.Priors = whole
+		if name != everybody {
+			g.Priors = priors(r, whole, of[name]...)
+		}
+	}
+	for name, g := range c.groups {
+		g.Priors = priors(r, c.pools[parent[name]].Priors, &g.lives)
+	}
 }
 
 // leastSessions is how many sessions a role must have had to be a group of its own.

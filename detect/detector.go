@@ -41,10 +41,12 @@ type View struct {
 	Surprise float64 // of the event to the peers, in nats
 	Evidence float64 // of the session against the peers, this event included, in nats
 
-	bill      *bill            // of materials; nil where the rules have none
-	passed    time.Duration    // since time was paid for last; 0: it is not due yet
-	ahead     time.Duration    // by which the event's clock was, where that was too far to be believed
-	occasions *[kinds]occasion // what the event is to each kind of novelty
+	bill      *bill                // of materials; nil where the rules have none
+	slot      int                  // of the detector that is asked
+	priors    *[maxDetectors]Prior // of the group, by slot; nil where nothing is known of its peers
+	passed    time.Duration        // since time was paid for last; 0: it is not due yet
+	ahead     time.Duration        // by which the event's clock was, where that was too far to be believed
+	occasions *[kinds]occasion     // what the event is to each kind of novelty
 }
 
 // ask asks whether what the event in view is to a kind of novelty surprises, of an
@@ -56,7 +58,16 @@ func (v View) ask(k kind, prior Prior) Test {
 		return Test{}
 	}
 	p := v.Profile
-	return p.novelties[k].test(o, prior, p.days, float32(p.last.Sub(p.first).Hours()/24))
+	return p.novelties[k].test(o, v.prior(prior), p.days, float32(p.last.Sub(p.first).Hours()/24))
+}
+
+// prior returns what is believed of the agent in view before it is known: that of its
+// peers, and where nothing is known of them that of the rules.
+func (v View) prior(ofRules Prior) Prior {
+	if v.priors != nil && v.priors[v.slot].B > 0 {
+		return v.priors[v.slot]
+	}
+	return ofRules
 }
 
 // A Claim is a finding in words.

@@ -28,11 +28,12 @@ type Engine struct {
 	changed   []*agent // not yet yielded as they are, in order of their first change; nil: forgotten
 	yielded   int      // how many stood before them, ever
 	stats     Stats
-	peers     *Peers          // nil: every agent is held against its own past alone
-	none      Session         // of an event without one
-	occasions [kinds]occasion // of the event in view
-	facts     []Fact          // of the event observed last
-	census    *Census         // nil: none is taken
+	peers     *Peers                          // nil: every agent is held against its own past alone
+	priors    map[*Group]*[maxDetectors]Prior // of the peers, by slot
+	none      Session                         // of an event without one
+	occasions [kinds]occasion                 // of the event in view
+	facts     []Fact                          // of the event observed last
+	census    *Census                         // nil: none is taken
 
 	limit int      // of agents
 	order []aged   // what is left of the agents as they were last put in order
@@ -84,7 +85,15 @@ func New(r Rules) *Engine {
 }
 
 // UsePeers puts peers in force for the events from now on.
-func (e *Engine) UsePeers(p *Peers) { e.peers = p }
+func (e *Engine) UsePeers(p *Peers) {
+	e.peers, e.priors = p, map[*Group]*[maxDetectors]Prior{}
+	if p == nil {
+		return
+	}
+	for _, g := range p.Groups {
+		e.priors[g] = g.priorsOf(e.detectors)
+	}
+}
 
 // Count lets a census see the events from now on; nil ends it.
 func (e *Engine) Count(c *Census) { e.census = c }
@@ -110,7 +119,9 @@ func (e *Engine) view(ev *event.Event, p *Profile) View {
 		e.none = Session{}
 		v.Session = &e.none
 	}
-	v.Peers = e.peers.of(v)
+	if v.Peers = e.peers.of(v); v.Peers != nil {
+		v.priors = e.priors[v.Peers]
+	}
 	if g := cmp.Or(v.Peers, e.census.of(v)); g != nil {
 		v.Surprise = known{group: g}.surprise(v)
 		v.Evidence = v.Session.against(v.Surprise)
@@ -189,11 +200,13 @@ func (e *Engine) judge(ev *event.Event, p *Profile, ahead time.Duration) []Findi
 	e.occasions = occasions(v)
 
 	var found []Finding
-	var fired uint16
+	var fired, odd uint16
 	suspect := false
 	for i, d := range e.detectors {
 		slot, common, none := d.about.Slot, &p.common, Wealth(0)
+		v.slot = slot
 		t := d.Judge(v)
+		odd |= bit(t.Odd) << slot
 		if x := &p.doubts[slot]; *x != 0 {
 			*x = x.fade(ev.Time)
 			t, common = x.calibrated(t, d.share), &none
@@ -215,7 +228,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile, ahead time.Duration) []Findi
 		}
 	}
 	if e.census != nil {
-		e.census.observe(v, ev.Session != "" && v.Session.id == 0, fired|v.Session.fired == 0, passed)
+		e.census.observe(v, ev.Session != "" && v.Session.id == 0, fired|v.Session.fired == 0, odd, passed)
 	}
 	p.age(passed)
 	p.learn(v, suspect, fired|v.Session.fired != 0)

@@ -29,7 +29,7 @@ func (d Exfiltration) Judge(v View) Test {
 		return Test{}
 	}
 	_, trails := trailing(v)
-	return v.Profile.volumes.test(exfiltrations, trails || exfiltration(v).odd(), d.Prior, v.Profile.days)
+	return v.Profile.volumes.test(exfiltrations, trails || exfiltration(v).odd(), v.prior(d.Prior), v.Profile.days)
 }
 
 const (

@@ -61,9 +61,9 @@ func (p *Profile) habit(k kind) habit { return habit{&p.novelties[k], k.items(p)
 // long run as a power of time, the rate falls with age as Youth/age. Youth is the
 // surprises expected while the agent becomes e times as old.
 type Prior struct {
-	A     float64 `yaml:"surprises"`
-	B     float64 `yaml:"days"`
-	Youth float64 `yaml:"youth"`
+	A     float64 `yaml:"surprises" json:"surprises"`
+	B     float64 `yaml:"days" json:"days"`
+	Youth float64 `yaml:"youth" json:"youth"`
 }
 
 // proper reports whether p is a distribution.

@@ -3,6 +3,7 @@ package detect
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -36,8 +37,11 @@ type Group struct {
 	Fresh    map[uint64]*Usage  `json:"fresh"`  // values not in the user's words, and new ones: by tool, argument and origin, and by effect and origin
 	Bar      float64            `json:"bar"`    // evidence that a session must exceed to be odd
 	Rate     float64            `json:"rate"`   // of odd sessions per agent-day
+	Priors   map[string]Prior   `json:"priors"` // on the rates of surprises, by detector; one that is not here has that of the rules
 
-	seen exams // what the census has judged; see Peers of Census
+	seen   exams // what the census has judged; see Peers of Census
+	lives  lives // and the surprises that it has counted
+	tenant string
 }
 
 // Usage counts a thing and how often it was of a special kind.
@@ -69,6 +73,12 @@ func (p *Peers) Validate() error {
 	for name, g := range p.Groups {
 		if g == nil || !(g.Rate > 0 && g.Rate <= 100) || !(g.Bar >= 0) || !g.counted() {
 			errs = append(errs, fmt.Errorf("groups.%q: has no rate, or a count or bar below 0", name))
+			continue
+		}
+		for _, detector := range slices.Sorted(maps.Keys(g.Priors)) {
+			if prior := g.Priors[detector]; !prior.proper() {
+				errs = append(errs, fmt.Errorf("groups.%q.priors.%s: is %v surprises in %v days, want more than 0 of both, and a youth of 0 or more", name, detector, prior.A, prior.B))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -128,3 +138,13 @@ func appendName(dst []byte, role, tenant string) []byte {
 
 // everybody is the name of the group of all agents.
 const everybody = "\x00"
+
+// priorsOf are the priors of a group by the slots of the detectors in force; zero where
+// it has none.
+func (g *Group) priorsOf(detectors []watching) *[maxDetectors]Prior {
+	var bySlot [maxDetectors]Prior
+	for _, d := range detectors {
+		bySlot[d.about.Slot] = g.Priors[d.about.Name]
+	}
+	return &bySlot
+}
