@@ -80,6 +80,7 @@ func TestImports(t *testing.T) {
 	f("deploy/local")
 	f("deploy/kafka")
 	f("deploy/certs")
+	f("deploy/apart")
 
 	for pkg, imports := range all {
 		for _, i := range imports {

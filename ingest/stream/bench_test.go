@@ -1,80 +1,16 @@
 package stream
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/stakeout-project/stakeout/deploy/apart"
 )
 
-// brokerRole makes a copy of the test's process a broker, so that a benchmark
-// can count the CPU of the client alone.
-const brokerRole = "STREAM_TEST_BROKER"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(brokerRole) == "" {
-		os.Exit(m.Run())
-	}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(cluster.ListenAddrs()[0])
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // ends with the parent
-		fmt.Fprintln(os.Stderr, err)
-	}
-	cluster.Close()
-}
-
-func startApart(b *testing.B) (addr string) {
-	b.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), brokerRole+"=1")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := in.Close(); err != nil {
-			b.Error(err)
-		}
-		if err := cmd.Wait(); err != nil {
-			b.Error(err)
-		}
-	})
-	addr, err = bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		b.Fatal(err)
-	}
-	return strings.TrimSpace(addr)
-}
-
-// cpu is what this process has used so far, in user and kernel mode.
-func cpu(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
+func TestMain(m *testing.M) { os.Exit(apart.Main(m)) }
 
 // kilobyte is a JSON line of 1 KB, half of which a codec can save.
 func kilobyte() []byte {
@@ -103,7 +39,7 @@ func fill(b *testing.B, c *Client, topic string, n int) {
 
 func BenchmarkConsume(b *testing.B) {
 	const n = 50_000
-	addr := startApart(b)
+	addr := apart.Start(b)
 	for _, codec := range []string{"none", "lz4", "zstd", "snappy"} {
 		c := testClient(b, addr, func(cfg *Config) { cfg.Compression = codec })
 		topic := "consume-" + codec
@@ -114,7 +50,7 @@ func BenchmarkConsume(b *testing.B) {
 		run := func(name string, read func(r *reader) error) {
 			b.Run(codec+"/"+name, func(b *testing.B) {
 				b.ReportAllocs()
-				before := cpu(b)
+				before := apart.CPU(b)
 				for b.Loop() {
 					r := c.newReader(topic, 0, 0)
 					for r.next < n {
@@ -127,7 +63,7 @@ func BenchmarkConsume(b *testing.B) {
 					}
 					r.release()
 				}
-				b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/n, "cpu-ns/record")
+				b.ReportMetric(float64(apart.CPU(b)-before)/float64(b.N)/n, "cpu-ns/record")
 				b.ReportMetric(float64(b.Elapsed())/float64(b.N)/n, "ns/record")
 			})
 		}
@@ -154,7 +90,7 @@ func BenchmarkConsume(b *testing.B) {
 
 func BenchmarkProduce(b *testing.B) {
 	const n = 10_000
-	addr := startApart(b)
+	addr := apart.Start(b)
 	key := []byte("agent-1")
 	var values [251][]byte
 	for i := range values {
@@ -172,7 +108,7 @@ func BenchmarkProduce(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
-			before := cpu(b)
+			before := apart.CPU(b)
 			for b.Loop() {
 				for i := range n {
 					p.Append(topic, i&3, key, values[i%len(values)])
@@ -181,7 +117,7 @@ func BenchmarkProduce(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/n, "cpu-ns/record")
+			b.ReportMetric(float64(apart.CPU(b)-before)/float64(b.N)/n, "cpu-ns/record")
 			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/n, "ns/record")
 		})
 	}

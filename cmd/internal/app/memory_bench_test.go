@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/stakeout-project/stakeout/deploy/apart"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 )
@@ -53,7 +54,7 @@ const (
 func BenchmarkMillion(b *testing.B) {
 	c := newCrowd(b)
 	for b.Loop() {
-		addr := startApart(b)
+		addr := apart.Start(b)
 		cfg, topics := stream.DefaultConfig(), DefaultTopics()
 		cfg.Brokers, topics.Partitions = []string{addr}, millionPartitions
 		client, err := stream.Open(cfg, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))

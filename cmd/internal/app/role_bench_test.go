@@ -1,31 +1,23 @@
 package app
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/simulate"
+	"github.com/stakeout-project/stakeout/deploy/apart"
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 )
-
-// brokerRole makes a copy of the test's process a broker, so that a benchmark
-// can count the CPU of the role alone.
-const brokerRole = "APP_TEST_BROKER"
 
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(detectRole); addr != "" {
@@ -35,46 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	if os.Getenv(brokerRole) == "" {
-		os.Exit(m.Run())
-	}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(cluster.ListenAddrs()[0])
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // ends with the parent
-		fmt.Fprintln(os.Stderr, err)
-	}
-	cluster.Close()
-}
-
-func startApart(b *testing.B) (addr string) {
-	b.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), brokerRole+"=1")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	check(b, err)
-	out, err := cmd.StdoutPipe()
-	check(b, err)
-	check(b, cmd.Start())
-	b.Cleanup(func() {
-		check(b, in.Close())
-		check(b, cmd.Wait())
-	})
-	addr, err = bufio.NewReader(out).ReadString('\n')
-	check(b, err)
-	return strings.TrimSpace(addr)
-}
-
-// cpu is what this process has used so far, in user and kernel mode.
-func cpu(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	check(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	os.Exit(apart.Main(m))
 }
 
 // A crowd is the work of a hundred simulated agents, each of which stands for
@@ -189,7 +142,7 @@ func BenchmarkRole(b *testing.B) {
 }
 
 func benchmarkRole(b *testing.B, c *crowd, work map[string][]event.Event, remember func(*testing.B, *detection, int), agents, each int) {
-	d, written := apart(b)
+	d, written := roleApart(b)
 	first := c.act(b, d, work, agents, each)
 	last := first + agents*each - 1
 	runs := 0
@@ -201,14 +154,14 @@ func benchmarkRole(b *testing.B, c *crowd, work map[string][]event.Event, rememb
 			proc, err := open(ctx, p)
 			return note(proc, func(records []stream.Record) {
 				if spent == 0 && records[len(records)-1].Offset >= int64(first) {
-					spent = -cpu(b)
+					spent = -apart.CPU(b)
 				}
 				if records[len(records)-1].Offset >= int64(last) {
 					done()
 				}
 			}), err
 		}))
-		return spent + cpu(b)
+		return spent + apart.CPU(b)
 	}
 	var fetch, role time.Duration
 	profiles := 0.0
@@ -232,15 +185,15 @@ func benchmarkRole(b *testing.B, c *crowd, work map[string][]event.Event, rememb
 	b.ReportMetric(0, "ns/op")
 }
 
-// apart is the detect role over a broker in a process of its own, and what was
+// roleApart is the detect role over a broker in a process of its own, and what was
 // written to a topic so far.
-func apart(b *testing.B) (d *detection, written func(topic string) float64) {
+func roleApart(b *testing.B) (d *detection, written func(topic string) float64) {
 	b.Helper()
 	log, reg := slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry()
 	topics := DefaultTopics()
 	topics.Partitions = 1
 	cfg := stream.DefaultConfig()
-	cfg.Brokers = []string{startApart(b)}
+	cfg.Brokers = []string{apart.Start(b)}
 	client, err := stream.Open(cfg, reg, log)
 	check(b, err)
 	b.Cleanup(client.Close)
