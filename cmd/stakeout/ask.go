@@ -9,9 +9,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"github.com/stakeout-project/stakeout/cmd/internal/app"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/store"
 )
@@ -34,18 +34,11 @@ func (q question[Row]) command(g *global) *cobra.Command {
 		Example: example("stakeout "+q.use, "stakeout "+q.use+" --format json | jq ."),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, log, err := g.attach(cmd)
-			if err != nil {
+			var rows []Row
+			err := withStore(cmd, g, func(ctx context.Context, _ app.Config, s *store.Store) (err error) {
+				rows, err = q.ask(ctx, s)
 				return err
-			}
-			s, err := store.Open(cmd.Context(), cfg.Store, prometheus.NewRegistry(), log)
-			if err != nil {
-				return fmt.Errorf("%w; does 'stakeout up' run over %s (up.dir), or where else is ClickHouse (store.url)?", err, cfg.Up.Dir)
-			}
-			rows, err := q.ask(cmd.Context(), s)
-			if cerr := s.Close(); err == nil {
-				err = cerr
-			}
+			})
 			if err != nil {
 				return err
 			}

@@ -80,7 +80,7 @@ func withStore(cmd *cobra.Command, g *global, ask func(context.Context, app.Conf
 	}
 	s, err := store.Open(cmd.Context(), cfg.Store, prometheus.NewRegistry(), log)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; does 'stakeout up' run over %s (up.dir), or where else is ClickHouse (store.url)?", err, cfg.Up.Dir)
 	}
 	err = ask(cmd.Context(), cfg, s)
 	if cerr := s.Close(); err == nil {
