@@ -124,7 +124,8 @@ type Detection struct {
 	ReplayAge     time.Duration `koanf:"replay_age"`
 
 	// HeapGrowth is by how many bytes the heap of the process may grow between two garbage
-	// collections, where Go would let it double; 0, or GOGC in the environment, leaves it to Go.
+	// collections, where Go would let it double, and how many it may hold that are not in
+	// use; 0, or GOGC in the environment, leaves both to Go.
 	HeapGrowth int64 `koanf:"heap_growth"`
 }
 
@@ -167,7 +168,7 @@ func DefaultConfig() Config {
 		Kafka:    stream.DefaultConfig(),
 		Topics:   DefaultTopics(),
 		Groups:   Groups{Ingest: "stakeout-ingest", Detect: "stakeout-detect", Store: "stakeout-store"},
-		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000, Settle: 300 * time.Millisecond, Stalled: time.Minute, CheckpointProfiles: 1000, ReplayRecords: 1_000_000, ReplayAge: 30 * time.Second, HeapGrowth: 64 << 20},
+		Detect:   Detection{MaxAgents: 250_000, MaxEntities: 100_000, Settle: 300 * time.Millisecond, Stalled: time.Minute, CheckpointProfiles: 1000, ReplayRecords: 1_000_000, ReplayAge: 30 * time.Second, HeapGrowth: 32 << 20},
 		Triage:   triage.DefaultConfig(),
 		Store:    store.DefaultConfig(),
 		Actions:  Actions{NATS: command.DefaultNATSConfig()},

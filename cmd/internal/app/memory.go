@@ -12,11 +12,13 @@ const (
 	defaultGC    = 100 // percent of what is alive by which Go lets the heap grow
 	leastGC      = 3
 	heapInterval = time.Second
+	freeInterval = 10 * time.Second // between returns of memory, which cost a collection each
 )
 
 // boundGarbage keeps the heap from growing by more than so many bytes between two
-// collections, until ctx ends. Go would let it double. Of a detect role nearly all
-// is profiles, which the collector need not look at, so to collect more often costs
+// collections, until ctx ends, and what is free and not returned to the system below
+// as much. Go would let it double and keep a tenth. Of a detect role nearly all is
+// profiles, which the collector need not look at, so to collect more often costs
 // little. Who has set GOGC decides himself.
 func boundGarbage(ctx context.Context, bytes int64) {
 	if os.Getenv("GOGC") != "" || bytes == 0 {
@@ -25,17 +27,23 @@ func boundGarbage(ctx context.Context, bytes int64) {
 	defer debug.SetGCPercent(defaultGC)
 	tick := time.NewTicker(heapInterval)
 	defer tick.Stop()
-	live, set := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}, defaultGC
+	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	set, returned := defaultGC, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		metrics.Read(live)
-		if want := growth(live[0].Value.Uint64(), bytes); want < set*9/10 || want > set*11/10 {
+		metrics.Read(heap)
+		live, free := heap[0].Value.Uint64(), heap[1].Value.Uint64()
+		if want := growth(live, bytes); want < set*9/10 || want > set*11/10 {
 			debug.SetGCPercent(want) // stops the world for an instant, so not for every little
 			set = want
+		}
+		if free > uint64(bytes) && set < defaultGC && time.Since(returned) >= freeInterval {
+			debug.FreeOSMemory()
+			returned = time.Now()
 		}
 	}
 }
