@@ -107,7 +107,7 @@ func TestPeers(t *testing.T) {
 	if p, err := Peers(""); p != nil || err != nil {
 		t.Errorf("without a file: %v, %v", p, err)
 	}
-	want := &detect.Peers{Version: "p", Format: 3, Groups: map[string]*detect.Group{"clerk\x00": {Sessions: 3, Calls: 2, Rate: 0.002, Bar: 7,
+	want := &detect.Peers{Version: "p", Format: 4, Groups: map[string]*detect.Group{"clerk\x00": {Sessions: 3, Calls: 2, Rate: 0.002, Bar: 7,
 		Tools: map[uint64]float64{1: 2}, Ways: map[uint64]*detect.Ways{1: {3: 2}}, Fresh: map[uint64]*detect.Usage{1: {All: 2, Special: 1}}, Flows: map[uint64]float64{5: 1}, Values: map[uint64]float64{9: 1}}}}
 	file := filepath.Join(dir, "peers.json")
 	if err := WritePeers(file, want); err != nil {
