@@ -80,46 +80,60 @@ type purse struct {
 	risked *float64 // so far, of all agents
 }
 
-// earn takes in the share of so many days.
-func (p purse) earn(days float64) {
-	have := float64(*p.own) + float64(p.share*days)
-	if most := wealthDays * p.share; have > most {
-		*p.common = Wealth(min(float64(*p.common)+have-most, wealthDays*p.budget))
-		have = most
+// Funds are what is in a purse while a detector decides.
+type funds struct{ own, common float64 }
+
+// earn takes in the share of so many days. Who is full leaves the rest to all.
+func (p *purse) earn(have funds, days float64) funds {
+	have.own += float64(p.share * days)
+	if most := wealthDays * p.share; have.own > most {
+		have.common += have.own - most
+		have.own = most
+		if most := wealthDays * p.budget; have.common > most {
+			have.common = most
+		}
 	}
-	*p.own = Wealth(have)
+	return have
 }
 
 // spend takes off what is risked, the own first, and adds it up.
-func (p purse) spend(x float64) {
+func (p *purse) spend(have funds, x float64) funds {
 	*p.risked += x
-	own := min(x, float64(*p.own))
-	*p.own -= Wealth(own)
-	*p.common = Wealth(max(float64(*p.common)-(x-own), 0))
+	if have.own -= x; have.own < 0 {
+		have.common, have.own = have.common+have.own, 0
+		if have.common < 0 {
+			have.common = 0
+		}
+	}
+	return have
 }
 
-// decide pays for the time since the last event, spends what t risks and says
+// paidDays are the days that are paid for when so much time has passed: what is beyond
+// is more than may be saved.
+func paidDays(passed time.Duration) float64 { return min(passed.Hours()/24, wealthDays) }
+
+// decide pays for the days since the last event, spends what t risks and says
 // whether t is a finding, and at which level it was asked. Watching tells whether
 // the detector is on watch, before and after.
-func (p purse) decide(t Test, passed time.Duration, watching bool) (level float64, found, on bool) {
-	days := min(passed.Hours()/24, wealthDays)
-	p.earn(days)
+func (p purse) decide(t Test, days float64, watching bool) (level float64, found, on bool) {
+	have := p.earn(funds{float64(*p.own), float64(*p.common)}, days)
 	switch {
 	case t.Rate > 0:
-		level = float64(*p.own) + float64(*p.common)
+		level = have.own + have.common
 		rent := float64(t.Rate * days)
-		on = level >= rent && t.Rate <= wealthDays*p.share && (watching || level >= max(restored*p.share, t.Rate))
+		on = level >= rent && t.Rate <= wealthDays*p.share && (watching || level >= restored*p.share && level >= t.Rate)
 		if on {
-			p.spend(rent)
+			have = p.spend(have, rent)
 			found = t.Odd
 		}
 	case t.P > 0:
-		level = float64(*p.own) * stake
-		p.spend(level)
+		level = have.own * stake
+		have = p.spend(have, level)
 		found = t.P <= level
 	default:
-		level, on = float64(*p.own), watching
+		level, on = have.own, watching
 	}
+	*p.own, *p.common = Wealth(have.own), Wealth(have.common)
 	if t.Certain {
 		return 0, true, on
 	}

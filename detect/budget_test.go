@@ -35,7 +35,7 @@ func TestNoMoreIsRiskedThanTheBudget(t *testing.T) {
 				case 1:
 					q = Test{P: r.Float64()}
 				}
-				_, _, on := purse{&wealth[i], &common, s * budget, budget, &told}.decide(q, passed, watching[i])
+				_, _, on := purse{&wealth[i], &common, s * budget, budget, &told}.decide(q, paidDays(passed), watching[i])
 				watching[i] = on
 				switch spent := before - float64(wealth[i]) - float64(common); {
 				case q.P > 0, q.Rate > 0 && on:
@@ -66,9 +66,9 @@ func TestWhatOneCannotSaveIsThereForAll(t *testing.T) {
 		on := false
 		for range 24 * 30 {
 			if company {
-				purse{&quiet, &common, share, budget, &risked}.decide(Test{}, time.Hour, false)
+				purse{&quiet, &common, share, budget, &risked}.decide(Test{}, paidDays(time.Hour), false)
 			}
-			if _, _, on = (purse{&busy, &common, share, budget, &risked}).decide(Test{Rate: 1.8 * share}, time.Hour, on); on {
+			if _, _, on = (purse{&busy, &common, share, budget, &risked}).decide(Test{Rate: 1.8 * share}, paidDays(time.Hour), on); on {
 				hours++
 			}
 		}
@@ -89,9 +89,9 @@ func TestWhatIsCertainIsNoTest(t *testing.T) {
 		for _, have := range []Wealth{0, share} {
 			for _, passed := range []time.Duration{0, time.Hour} {
 				own, common, plainOwn, plainCommon := have, have, have, have
-				_, _, want := purse{&plainOwn, &plainCommon, share, 2 * share, &risked}.decide(q, passed, true)
+				_, _, want := purse{&plainOwn, &plainCommon, share, 2 * share, &risked}.decide(q, paidDays(passed), true)
 				q.Certain = true
-				level, found, on := purse{&own, &common, share, 2 * share, &risked}.decide(q, passed, true)
+				level, found, on := purse{&own, &common, share, 2 * share, &risked}.decide(q, paidDays(passed), true)
 				if level != 0 || !found || on != want || own != plainOwn || common != plainCommon || q.pValue() != 0 || !q.suspect() {
 					t.Errorf("%+v with %v: level %v, found %t, watching %t, %v and %v left; want 0, true, %t, %v and %v", q, have, level, found, on, own, common, want, plainOwn, plainCommon)
 				}

@@ -202,7 +202,9 @@ func (e *Engine) judge(ev *event.Event, p *Profile, ahead time.Duration) []Findi
 	var found []Finding
 	var fired, odd uint16
 	suspect := false
-	for i, d := range e.detectors {
+	days := paidDays(passed)
+	for i := range e.detectors {
+		d := &e.detectors[i]
 		slot, common, none := d.about.Slot, &p.common, Wealth(0)
 		v.slot = slot
 		t := d.Judge(v)
@@ -211,7 +213,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile, ahead time.Duration) []Findi
 			*x = x.fade(ev.Time)
 			t, common = x.calibrated(t, d.share), &none
 		}
-		level, ok, watching := purse{&p.wealth[slot], common, d.share, e.rules.Budget, &e.stats.Risked[slot]}.decide(t, passed, p.watching>>slot&1 != 0)
+		level, ok, watching := purse{&p.wealth[slot], common, d.share, e.rules.Budget, &e.stats.Risked[slot]}.decide(t, days, p.watching>>slot&1 != 0)
 		p.watching = p.watching&^(1<<slot) | bit(watching)<<slot
 		suspect = suspect || t.suspect()
 		if !ok || v.Session.fired&(1<<i) != 0 && !t.Certain {
@@ -248,7 +250,7 @@ func (e *Engine) version() string {
 	return e.rules.Version + "+" + e.peers.Version
 }
 
-func (e *Engine) finding(d watching, v View, pValue, level float64) Finding {
+func (e *Engine) finding(d *watching, v View, pValue, level float64) Finding {
 	ev, a, c := v.Event, d.about, d.Explain(v)
 	sum := sha256.Sum256([]byte(a.Name + "\x00" + ev.Agent + "\x00" + ev.ID))
 	f := Finding{

@@ -31,8 +31,6 @@ func brief(s string) Brief {
 	return t
 }
 
-func (t *Brief) empty() bool { return t.form == 0 }
-
 // String returns the text; the zero Text is the empty string.
 func (t Text) String() string { return t.form.unpack(t.b[:]) }
 
