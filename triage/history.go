@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
@@ -63,7 +61,7 @@ const lookers = 4
 
 // looking tells of l, with what is stored if there is a looker free: what comes in a
 // flood is told of at once.
-func (t *Triage) looking(ctx context.Context, g *errgroup.Group, r *stream.Record, l *look) error {
+func (t *Triage) looking(ctx context.Context, p *processor, r *stream.Record, l *look) error {
 	if t.history == nil {
 		return t.settled(ctx, r, t.tellLook(ctx, l, nil))
 	}
@@ -72,9 +70,15 @@ func (t *Triage) looking(ctx context.Context, g *errgroup.Group, r *stream.Recor
 	for _, h := range r.Headers {
 		kept.Headers = append(kept.Headers, stream.Header{Key: h.Key, Value: slices.Clone(h.Value)})
 	}
-	if g.TryGo(func() error { return t.settled(ctx, &kept, t.tellLook(ctx, l, t.remember(ctx, l.finding))) }) {
+	p.told.begin(r.Offset)
+	if p.looks.TryGo(func() error {
+		err := t.settled(ctx, &kept, t.tellLook(ctx, l, t.remember(ctx, l.finding)))
+		p.told.end(kept.Offset, err)
+		return err
+	}) {
 		return nil
 	}
+	p.told.end(r.Offset, nil) // it is told of before we return
 	t.metrics.histories.WithLabelValues("skipped").Inc()
 	return t.settled(ctx, r, t.tellLook(ctx, l, notAsked("many findings came at once")))
 }
@@ -106,6 +110,11 @@ func (t *Triage) remember(ctx context.Context, f *detect.Finding) *recalled {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.History.Timeout)
 	defer cancel()
+	if !t.mayAsk(ctx) {
+		t.metrics.histories.WithLabelValues("skipped").Inc()
+		return notAsked("many findings came at once")
+	}
+	defer func() { <-t.asking }()
 	past, err := t.history(ctx, command.Question{
 		Finding: f.ID, Agent: f.Agent, Role: f.Role, Tenant: f.Tenant, Tool: f.Did.Tool, Privilege: f.Did.Privilege, Destination: f.Did.Destination,
 		Evidence: f.Evidence[:min(len(f.Evidence), maxFindings)], Time: f.Time, Window: t.cfg.History.Window,
@@ -118,6 +127,67 @@ func (t *Triage) remember(ctx context.Context, f *detect.Finding) *recalled {
 	}
 	t.metrics.histories.WithLabelValues("answered").Inc()
 	return &recalled{past: past}
+}
+
+// rest is for how long no finding must have come before anything is asked, so that no
+// question takes the processor from whoever commands.
+const rest = 500 * time.Millisecond
+
+// mayAsk waits for the turn to ask, and for a time of rest; it reports false when ctx
+// ends before. Who was given the turn hands it on.
+func (t *Triage) mayAsk(ctx context.Context) bool {
+	select {
+	case t.asking <- true:
+	case <-ctx.Done():
+		return false
+	}
+	for {
+		left := rest - time.Since(time.Unix(0, t.busy.Load()))
+		if left <= 0 {
+			return true
+		}
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			<-t.asking
+			return false
+		}
+	}
+}
+
+// untold are the offsets of the findings that are still to be told of.
+type untold struct {
+	mu      sync.Mutex
+	offsets map[int64]bool
+	err     error // of the first that was not
+}
+
+func (u *untold) begin(offset int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.offsets == nil {
+		u.offsets = map[int64]bool{}
+	}
+	u.offsets[offset] = true
+}
+
+func (u *untold) end(offset int64, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err == nil {
+		u.err = err
+	}
+	delete(u.offsets, offset)
+}
+
+// before is the offset before which all are told of, up to next.
+func (u *untold) before(next int64) (int64, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for offset := range u.offsets {
+		next = min(next, offset)
+	}
+	return next, u.err
 }
 
 // A breaker keeps from asking whoever has not answered: after three failures in a row

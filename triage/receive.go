@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
+	"time"
 
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -17,7 +16,9 @@ import (
 
 // receive handles one record of the topic of findings. What is not a finding is
 // counted and set aside; it never stops the partition.
-func (t *Triage) receive(ctx context.Context, g *errgroup.Group, r *stream.Record) error {
+func (t *Triage) receive(ctx context.Context, p *processor, r *stream.Record) error {
+	t.busy.Store(time.Now().UnixNano())
+	defer func() { t.busy.Store(time.Now().UnixNano()) }()
 	var f detect.Finding
 	err := json.Unmarshal(r.Value, &f)
 	if err == nil {
@@ -30,7 +31,7 @@ func (t *Triage) receive(ctx context.Context, g *errgroup.Group, r *stream.Recor
 	if err != nil || l == nil {
 		return t.settled(ctx, r, err)
 	}
-	return t.looking(ctx, g, r, l)
+	return t.looking(ctx, p, r, l)
 }
 
 // settled has the record of a finding refused if what came of handling it says so.

@@ -63,7 +63,9 @@ type Triage struct {
 	rejects    Rejects
 	operations Operations
 	history    History
-	breaker    breaker // of history
+	breaker    breaker      // of history
+	asking     chan bool    // holds whoever asks it: one finding at a time
+	busy       atomic.Int64 // when a finding was last being handled, in nanoseconds
 	metrics    *metrics
 	model      model
 	drafts     chan draftJob // nil without a model
@@ -82,7 +84,7 @@ func New(cfg Config, policy Policy, rejects Rejects, reg prometheus.Registerer, 
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Triage{cfg: cfg, rejects: rejects, model: newModel(cfg.Draft), log: log, now: time.Now, at: func(string) error { return nil }}
+	t := &Triage{asking: make(chan bool, 1), cfg: cfg, rejects: rejects, model: newModel(cfg.Draft), log: log, now: time.Now, at: func(string) error { return nil }}
 	if cfg.Draft.URL != "" {
 		t.drafts = make(chan draftJob, draftQueue)
 	}
@@ -119,15 +121,22 @@ func (t *Triage) Open(ctx context.Context, _ stream.Owned) (stream.Processor, er
 type processor struct {
 	t     *Triage
 	looks errgroup.Group
+	told  untold
 }
 
 func (p *processor) Process(ctx context.Context, batch []stream.Record) error {
 	for i := range batch {
-		if err := p.t.receive(ctx, &p.looks, &batch[i]); err != nil {
+		if err := p.t.receive(ctx, p, &batch[i]); err != nil {
 			return fmt.Errorf("triage finding at %s/%d/%d: %w", batch[i].Topic, batch[i].Partition, batch[i].Offset, err)
 		}
 	}
 	return nil
+}
+
+// CheckpointPart implements [stream.Partial]: while findings come, nobody waits for what
+// is to be told of those before.
+func (p *processor) CheckpointPart(_ context.Context, next int64) (int64, error) {
+	return p.told.before(next)
 }
 
 func (p *processor) Checkpoint(context.Context) error {
