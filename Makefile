@@ -62,6 +62,10 @@ chaos: build engine ## kill, freeze, cut off and fill up the pipeline under load
 flood: ## ten thousand findings at once: all looked at, few incidents, pages within their budget
 	STAKEOUT_FLOOD=10000 $(GO) test ./triage -run TestFlood -v | grep -E 'findings in|^(ok|---|FAIL)'
 
+FLEETS ?= 8
+calibration: ## false findings of fleets without attacks, over those foretold and budgeted: make calibration FLEETS=8
+	$(GO) test ./cmd/internal/backtest -run TestCleanReplay -v -timeout 30m -fleets $(FLEETS)
+
 TIMES ?= 10
 backlog: engine ## a backlog and one of ten times its size, both TIMES what the tests have
 	$(GO) test ./cmd/internal/chaos -run 'TestFlood$$' -v -timeout 30m -flood $(TIMES)
@@ -79,4 +83,4 @@ check: ## exactly what CI runs
 clean: ## remove what was built and fetched
 	rm -rf bin store/chdb/node_modules
 
-.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos backlog flood golden manifests check clean
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos backlog calibration flood golden manifests check clean
