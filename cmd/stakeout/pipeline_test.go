@@ -99,6 +99,13 @@ func (p *pipeline) judged(events int) {
 		}
 		return nil
 	})
+	// What agents share is judged a little later, when all has been told.
+	eventually(p.t, 30*time.Second, func() error {
+		if n := behind(p.t, p.kafka, "stakeout-detect-facts", "stakeout.facts"); n != 0 {
+			return fmt.Errorf("%d facts are not judged", n)
+		}
+		return nil
+	})
 	findings := len(p.findings(p.t))
 	eventually(p.t, 30*time.Second, func() error {
 		n, err := p.count("SELECT count() FROM stakeout.findings FINAL")

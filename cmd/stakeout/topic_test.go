@@ -79,6 +79,30 @@ func ends(ctx context.Context, t testing.TB, broker, topic string) map[int32]int
 	return end
 }
 
+// behind is how many records of a topic a group has not committed.
+func behind(t testing.TB, broker, group, topic string) (n int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	end := ends(ctx, t, broker, topic)
+	req := kmsg.NewOffsetFetchRequest()
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = group
+	gt := kmsg.NewOffsetFetchRequestGroupTopic()
+	gt.Topic = topic
+	for p := range end {
+		gt.Partitions = append(gt.Partitions, p)
+	}
+	g.Topics = append(g.Topics, gt)
+	req.Groups = append(req.Groups, g)
+	res, err := req.RequestWith(ctx, consumer(t, broker))
+	check(t, err)
+	for _, p := range res.Groups[0].Topics[0].Partitions {
+		n += end[p.Partition] - max(p.Offset, 0)
+	}
+	return n
+}
+
 // setting is a topic's configuration as the broker tells it.
 func setting(t testing.TB, broker, topic, name string) string {
 	t.Helper()
