@@ -119,20 +119,21 @@ func (p *pipeline) judged(events int) {
 	})
 }
 
-// answered returns an error while there are incidents without an action. An
-// incident is what was found of one agent in one session.
+// answered returns an error while there are findings without an incident, incidents
+// without an action, or actions without one. What shares a session, or the credential
+// that the first one was found with, is one incident.
 func (p *pipeline) answered() error {
-	const about = "SELECT DISTINCT agent, session FROM stakeout.%s FINAL ORDER BY agent, session"
-	incidents, err := p.sql(fmt.Sprintf(about, "findings"))
+	incidents, err := p.sql(`SELECT DISTINCT d.incident AS incident FROM (SELECT id FROM stakeout.findings FINAL) AS f
+		LEFT JOIN (SELECT finding, incident FROM stakeout.dispositions FINAL) AS d ON d.finding = f.id ORDER BY incident`)
 	if err != nil {
 		return err
 	}
-	acted, err := p.sql(fmt.Sprintf(about, "actions"))
+	acted, err := p.sql("SELECT DISTINCT incident FROM stakeout.actions FINAL ORDER BY incident")
 	if err != nil {
 		return err
 	}
 	if diff := cmp.Diff(strings.Split(incidents, "\n"), strings.Split(acted, "\n")); diff != "" {
-		return fmt.Errorf("agents and sessions of findings and of actions (-findings +actions):\n%s", diff)
+		return fmt.Errorf("incidents of findings and of actions (-findings +actions):\n%s", diff)
 	}
 	return nil
 }
