@@ -26,7 +26,7 @@ func newSharingMetrics(reg prometheus.Registerer) (*sharingMetrics, error) {
 		forgotten: counter("forgotten_entities_total", "Shared things that were forgotten to make room: a partition holds detect.max_entities."),
 		passed:    counter("facts_stalled_total", "Partitions of raw lines or of events that stood still for detect.stalled, so that facts were judged without theirs."),
 		entities:  gauge("entities", "Shared things that are known, by partition of the facts."),
-		held:      gauge("facts_held", "Facts that are held back until those before them have been told, by partition of the facts."),
+		held:      gauge("facts_waiting", "Facts that are held back until those before them have been told, by partition of the facts."),
 		waited: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "stakeout_detect_facts_wait_seconds", Help: "How long the facts were held back that waited longest, each time that they could be judged.",
 			Buckets: []float64{.1, .25, .5, .75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300}}),
 	}
