@@ -99,9 +99,19 @@ func (p *pipeline) judged(events int) {
 		}
 		return nil
 	})
-	// What agents share is judged a little later, when all has been told.
+	// What agents share is judged a little later, when all has been told: the facts are
+	// in Kafka before an event's offset is committed, and held back until a cut lets them go.
+	eventually(p.t, 30*time.Second, func() error {
+		if n := behind(p.t, p.kafka, "stakeout-detect", "stakeout.events"); n != 0 {
+			return fmt.Errorf("%d events are not behind a checkpoint", n)
+		}
+		return nil
+	})
 	eventually(p.t, 30*time.Second, func() error {
 		if n := behind(p.t, p.kafka, "stakeout-detect-facts", "stakeout.facts"); n != 0 {
+			return fmt.Errorf("%d facts are not read", n)
+		}
+		if n := p.metric("stakeout_detect_facts_waiting"); n != 0 {
 			return fmt.Errorf("%d facts are not judged", n)
 		}
 		return nil
