@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -81,21 +80,6 @@ func (f *Fact) Group() string { return string(f.Kind) + "\x00" + f.Tenant }
 // Place is where f stands among the facts of all agents: at the time of its event,
 // but not before what its agent told earlier.
 func (f *Fact) Place() event.Timestamp { return max(f.Time, f.Latest) }
-
-// ParseFact reads what [Fact.AppendJSON] appended. What is no fact is refused.
-func ParseFact(b []byte) (Fact, error) {
-	var f Fact
-	if err := json.Unmarshal(b, &f); err != nil {
-		return Fact{}, fmt.Errorf("fact: %w", err)
-	}
-	if err := f.validate(); err != nil {
-		return Fact{}, fmt.Errorf("fact: %w", err)
-	}
-	if len(f.Chain) == 0 {
-		f.Chain = nil
-	}
-	return f, nil
-}
 
 func (f *Fact) validate() error {
 	known := false

@@ -3,6 +3,7 @@ package detect_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -97,7 +98,112 @@ func TestFactRefusals(t *testing.T) {
 	f(func(f *detect.Fact) { f.Agent = "" }, "agent: is missing")
 	f(func(f *detect.Fact) { f.Event = "" }, "event: is missing")
 	f(func(f *detect.Fact) { f.Time = -1 }, "time: is missing or before the year 2000")
+	g := func(line, want string) {
+		t.Helper()
+		if _, err := detect.ParseFact([]byte(line)); err == nil || err.Error() != "fact: "+want {
+			t.Errorf("%s: error %v, want %s", line, err, want)
+		}
+	}
+	g(``, "line: at byte 0: the line ends too soon, want an object")
+	g(`[]`, "line: at byte 0: is a list, want an object")
+	g(`{"kind"`, "kind: at byte 7: the line ends too soon, want a colon")
+	g(`{"kind":1}`, "kind: at byte 8: is a number, want a string")
+	g(`{"chain":["a" "b"]}`, "chain: at byte 14: the JSON is broken here, want a comma or ]")
+	g(`{"known":"true"}`, "known: at byte 9: is a string, want true or false")
+	g(`{"credential":"x"}`, "credential: at byte 14: is a string, want an object")
+	g(`{"time":"yesterday"}`, "time: at byte 8: is not a time from the years 1678 to 2262, want RFC 3339 such as 2006-01-02T15:04:05.999Z")
+	g(`{}{}`, "line: at byte 2: goes on behind the object, want one object")
+	g("{\"role\":\"\xff\"}", "role: at byte 9: is not valid UTF-8 here, want UTF-8")
 	f(func(f *detect.Fact) { f.Kind = detect.RecordFact }, `deed: is "", want wrote, read or acted`)
+}
+
+// asEncodingJSON reads a fact as encoding/json does, but with names to the letter, the
+// last of two members of a name, and lists that are empty left out.
+func asEncodingJSON(b []byte) (f detect.Fact, err error) {
+	exact := func(b []byte, of reflect.Type) (map[string]json.RawMessage, error) {
+		var all map[string]json.RawMessage
+		err := json.Unmarshal(b, &all)
+		names := map[string]bool{}
+		for i := range of.NumField() {
+			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+			names[name] = true
+		}
+		maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !names[name] })
+		return all, err
+	}
+	all, err := exact(b, reflect.TypeFor[detect.Fact]())
+	if err != nil {
+		return f, err
+	}
+	if c := all["credential"]; c != nil {
+		of, err := exact(c, reflect.TypeFor[detect.Credential]())
+		if err != nil {
+			return f, err
+		}
+		if all["credential"], err = json.Marshal(of); err != nil {
+			return f, err
+		}
+	}
+	for _, name := range []string{"time", "latest"} { // ours takes both cases of T and Z
+		if v := all[name]; v != nil && v[0] == '"' {
+			all[name] = bytes.ToUpper(v)
+		}
+	}
+	b, err = json.Marshal(all)
+	if err != nil {
+		return f, err
+	}
+	err = json.Unmarshal(b, &f)
+	if len(f.Chain) == 0 {
+		f.Chain = nil
+	}
+	return f, err
+}
+
+func TestFactReadsWhatEncodingJSONDoes(t *testing.T) {
+	f := func(b string) {
+		t.Helper()
+		want, err := asEncodingJSON([]byte(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := detect.ParseFact([]byte(b))
+		if diff := gocmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-encoding/json +ours):\n%s", b, err, diff)
+		}
+	}
+	for _, fact := range []detect.Fact{full(), theft()} {
+		f(string(fact.AppendJSON(nil)))
+	}
+	const head = `{"kind":"tool","entity":"t","time":"2026-01-05T09:00:00.5+01:00","event":"e","agent":"a"`
+	f(head + `}`)
+	f(` { "kind" : "tool" , "entity":"t","time":"2026-01-05T09:00:00Z","event":"e","agent":"a" } ` + "\n")
+	f(head + `,"later":{"x":[1,-2.5e3,{"y":null}],"z":true},"credential":{"more":[],"id":"\u00e9\ud83d\ude00"}}`)
+	f(head + `,"chain":[],"credential":null,"role":null,"known":null,"latest":null}`)
+	f(head + `,"chain":["a",null,"b"],"credential":{},"known":false,"latest":"","deployed":true}`)
+	f(head + `,"role":"x","role":"y","credential":{"id":"x"},"credential":{"issuer":"y"}}`)
+}
+
+func BenchmarkParseFact(b *testing.B) {
+	fact := theft()
+	line := fact.AppendJSON(nil)
+	b.Run("ours", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := detect.ParseFact(line); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("encoding-json", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var f detect.Fact
+			if err := json.Unmarshal(line, &f); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func FuzzParseFact(f *testing.F) {
@@ -108,10 +214,14 @@ func FuzzParseFact(f *testing.F) {
 	f.Add([]byte(`{"kind":"record","entity":"0badcafe","time":"2026-01-05T09:00:00Z","event":"e","agent":"a","deed":"acted"}`))
 	f.Add([]byte(`{"kind":"tool","chain":null}`))
 	f.Add([]byte(`{"kind":"credential","entity":"x","time":"1000-01-01T00:00:00Z","event":"e","agent":"a","chain":[]}`))
+	f.Add([]byte(`{"kind":"tool","entity":"t","time":"2026-01-05t09:00:00.1234567890z","event":"e","agent":"a","known":null,"credential":{"id":"a","id":null},"x":[[]]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fact, err := detect.ParseFact(b)
 		if err != nil {
 			return
+		}
+		if want, err := asEncodingJSON(b); err != nil || gocmp.Diff(want, fact) != "" {
+			t.Errorf("%s is read as %+v, by encoding/json as %+v, %v", b, fact, want, err)
 		}
 		got, err := detect.ParseFact(fact.AppendJSON(nil))
 		if err != nil || gocmp.Diff(fact, got) != "" {
