@@ -34,6 +34,7 @@ type Engine struct {
 	occasions [kinds]occasion                 // of the event in view
 	facts     []Fact                          // of the event observed last
 	census    *Census                         // nil: none is taken
+	trust     Trust                           // nil: anybody's word is taken
 
 	limit int      // of agents
 	order []aged   // what is left of the agents as they were last put in order
@@ -140,26 +141,26 @@ func (e *Engine) Agents() int { return len(e.agents) }
 // strings of ev are not kept.
 func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Finding {
 	e.facts = e.facts[:0]
-	a := e.admit(ev, offset, src)
+	a := e.admit(e.profileOf(ev, src), ev, offset, src)
 	if a == nil {
 		return nil
 	}
 	e.stats.Judged++
-	found := e.judge(ev, &a.profile, time.Duration(src.Ahead)*time.Second)
+	found := e.judge(ev, a, time.Duration(src.Ahead)*time.Second)
 	e.tell(a, ev)
 	e.stats.Findings += uint64(len(found))
 	return found
 }
 
-// admit notes that the profile of an event's agent takes the event in, and
-// returns the agent: nil if it took it in before.
-func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
-	a := e.agents[ev.Agent]
+// admit notes that the profile of an id takes an event in, and returns its agent: nil
+// if it took the event in before.
+func (e *Engine) admit(id string, ev *event.Event, offset int64, src event.Source) *agent {
+	a := e.agents[id]
 	if a == nil {
 		if e.limit > 0 {
 			e.makeRoom()
 		}
-		a = e.add(ev.Agent)
+		a = e.add(id)
 		a.profile.seen.applied = -1
 	}
 	p := &a.profile
@@ -180,8 +181,8 @@ func (e *Engine) admit(ev *event.Event, offset int64, src event.Source) *agent {
 	return a
 }
 
-func (e *Engine) judge(ev *event.Event, p *Profile, ahead time.Duration) []Finding {
-	now := instantOf(ev.Time)
+func (e *Engine) judge(ev *event.Event, a *agent, ahead time.Duration) []Finding {
+	p, now := &a.profile, instantOf(ev.Time)
 	passed := elapsed(p.budgeted, now)
 	switch {
 	case p.budgeted == 0:
@@ -221,7 +222,7 @@ func (e *Engine) judge(ev *event.Event, p *Profile, ahead time.Duration) []Findi
 		}
 		suspect = true
 		fired |= 1 << i
-		found = append(found, e.finding(d, v, t.pValue(), level))
+		found = append(found, e.finding(d, v, e.slabs.id(a), t.pValue(), level))
 		switch d.Detector.(type) {
 		case Drift:
 			p.drifted = true
@@ -250,9 +251,11 @@ func (e *Engine) version() string {
 	return e.rules.Version + "+" + e.peers.Version
 }
 
-func (e *Engine) finding(d *watching, v View, pValue, level float64) Finding {
+// finding makes a finding of the profile with an id, which stands in its own id: nobody
+// without trust can take away the id of one about the agent.
+func (e *Engine) finding(d *watching, v View, id string, pValue, level float64) Finding {
 	ev, a, c := v.Event, d.about, d.Explain(v)
-	sum := sha256.Sum256([]byte(a.Name + "\x00" + ev.Agent + "\x00" + ev.ID))
+	sum := sha256.Sum256([]byte(a.Name + "\x00" + id + "\x00" + ev.ID))
 	f := Finding{
 		ID: hex.EncodeToString(sum[:16]), Detector: a.Name, Threat: a.Threat, Severity: a.Severity, Time: ev.Time,
 		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User), Parent: strings.Clone(ev.Parent),

@@ -21,11 +21,20 @@ const (
 func Operations() []Operation { return []Operation{Reset, Reanchor, Confirm} }
 
 // Operate takes in the event, at an offset of the partition, that carries a
-// person's decision about the baseline of its agent. An operation that the
-// profile has taken in already is left out.
+// person's decision about the baseline of its agent, and about what was told of it
+// without trust. An operation that a profile has taken in already is left out.
 func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.Source) error {
 	e.facts = e.facts[:0]
-	a := e.admit(ev, offset, src)
+	if id := ev.Agent + apart; e.agents[id] != nil {
+		if err := e.operate(op, id, ev, offset, src); err != nil {
+			return err
+		}
+	}
+	return e.operate(op, ev.Agent, ev, offset, src)
+}
+
+func (e *Engine) operate(op Operation, id string, ev *event.Event, offset int64, src event.Source) error {
+	a := e.admit(id, ev, offset, src)
 	if a == nil {
 		return nil
 	}

@@ -27,7 +27,7 @@ func decodeProfile(r *stream.Record) (row profileRow, size int, err error) {
 	if len(r.Key) == 0 {
 		return profileRow{}, 0, errors.New("decode profile: the record has no key, want the agent")
 	}
-	agent := string(r.Key)
+	agent := detect.NameOf(string(r.Key))
 	row.ingested = r.Time
 	if len(r.Value) == 0 { // a tombstone
 		row.Agent, row.deleted = agent, true

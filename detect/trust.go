@@ -1,0 +1,38 @@
+package detect
+
+import (
+	"strings"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// Trust says whether what a raw topic tells of an agent is to be taken for that agent's
+// own doing.
+type Trust func(topic, agent, tenant string) bool
+
+// UseTrust keeps apart, from now on, what comes from where nobody may speak for the
+// agent: it is judged and learned in a profile beside the agent's own. So whoever can
+// write a topic that is not trusted can neither bend what is normal for another agent,
+// nor lay the evidence on which a true event of it is judged later, nor hide what it does.
+// With nil all that comes about an agent is its own.
+func (e *Engine) UseTrust(t Trust) { e.trust = t }
+
+// apart ends the id of the profile of what was told of an agent without trust.
+const apart = "\x00"
+
+// profileOf is the id of the profile that an event belongs to. What came by no raw topic
+// is a decision of ours.
+func (e *Engine) profileOf(ev *event.Event, src event.Source) string {
+	if e.trust == nil || src.Topic == "" || e.trust(src.Topic, ev.Agent, ev.Tenant) {
+		return ev.Agent
+	}
+	return ev.Agent + apart
+}
+
+// NameOf says to a person whose profile has an id.
+func NameOf(id string) string {
+	if agent, ok := strings.CutSuffix(id, apart); ok {
+		return agent + " (untrusted)"
+	}
+	return id
+}

@@ -1,0 +1,137 @@
+package detect
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// hourly is the i-th hour of a time.
+func hourly(i int) event.Timestamp {
+	return event.At(time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC).Add(time.Duration(i) * time.Hour))
+}
+
+// TestWithoutTrustNothingIsBent tells the same agent twice: once with forged events of
+// every kind strewn in from a topic that may not speak for it, once without. What its own
+// topic leads to is the same, byte for byte.
+func TestWithoutTrustNothingIsBent(t *testing.T) {
+	src := func(topic string, offset int) event.Source {
+		return event.Source{Topic: topic, Partition: 1, Offset: int64(offset)}
+	}
+	run := func(forged bool) (own, others []Finding, profile, beside []byte) {
+		e := New(DefaultRules())
+		e.UseTrust(func(topic, agent, _ string) bool { return topic == "raw.clerks" && agent == "clerk" })
+		offset := int64(0)
+		observe := func(ev *event.Event, src event.Source) []Finding {
+			offset++
+			return e.Observe(ev, offset, src)
+		}
+		for i := range 400 {
+			ev := &event.Event{Time: hourly(i), Name: event.ToolCall, Agent: "clerk", ID: fmt.Sprint("own", i), Session: fmt.Sprint("s", i/4),
+				Tool: "crm", Privilege: "crm:read", Effect: event.Read, Seq: event.Some(int64(i%4 + 1))}
+			if i == 399 {
+				ev.Privilege, ev.Effect = "treasury:transfer", event.Money
+			}
+			if forged {
+				for n, f := range []event.Event{
+					{Name: event.ToolResult, Origin: event.FromUntrusted, Tool: "web"},
+					{Name: event.ToolCall, Tool: "payout", Privilege: "treasury:transfer", Effect: event.Money, Seq: event.Some(int64(1000 + i))},
+					{Name: event.MemoryWrite, Store: "m", Record: "r", Origin: event.FromUntrusted},
+					{Name: event.ToolCall, Tool: "crm", Privilege: "crm:read", Effect: event.Read},
+				} {
+					f.Time, f.Agent, f.ID, f.Session = ev.Time, "clerk", fmt.Sprint("forged", i, n), ev.Session
+					if n == 3 {
+						f.ID = ev.ID // so that the true one looks like a repeat
+					}
+					others = append(others, observe(&f, src("raw.public", i*4+n))...)
+				}
+			}
+			own = append(own, observe(ev, src("raw.clerks", i))...)
+		}
+		for id, encoded := range e.Changed() {
+			switch NameOf(id) {
+			case "clerk":
+				profile = bytes.Clone(encoded)
+			case "clerk (untrusted)":
+				beside = bytes.Clone(encoded)
+			default:
+				t.Errorf("there is a profile of %q", id)
+			}
+		}
+		return own, others, profile, beside
+	}
+	own, _, alone, none := run(false)
+	bent, others, profile, beside := run(true)
+	if len(own) == 0 || none != nil {
+		t.Fatalf("undisturbed: %d findings, want one at least; a profile beside it: %t", len(own), none != nil)
+	}
+	if diff := cmp.Diff(own, bent); diff != "" {
+		t.Errorf("forged events have bent what is found (-alone +forged):\n%s", diff)
+	}
+	learned := func(encoded []byte) []byte {
+		var p Profile
+		if err := p.UnmarshalBinary(encoded); err != nil {
+			t.Fatal(err)
+		}
+		p.seen.applied = 0 // the log is longer
+		return p.AppendBinary(nil)
+	}
+	if !bytes.Equal(learned(alone), learned(profile)) {
+		t.Error("forged events have bent the profile")
+	}
+	if beside == nil {
+		t.Fatal("what was told without trust is not kept")
+	}
+	for _, f := range others {
+		if slices.ContainsFunc(own, func(o Finding) bool { return o.ID == f.ID }) {
+			t.Errorf("a forged finding has the id of a true one: %+v", f)
+		}
+	}
+}
+
+// TestTrustSurvives restores both profiles of an agent, and has a person's decision reach both.
+func TestTrustSurvives(t *testing.T) {
+	trust := func(topic, _, _ string) bool { return topic == "raw.clerks" }
+	e, again := New(DefaultRules()), New(DefaultRules())
+	e.UseTrust(trust)
+	again.UseTrust(trust)
+	for i := range 10 {
+		ev := &event.Event{Time: hourly(i), Name: event.ToolCall, Agent: "clerk", ID: fmt.Sprint(i), Tool: "crm"}
+		e.Observe(ev, int64(i), event.Source{Topic: []string{"raw.clerks", "raw.public"}[i%2], Offset: int64(i)})
+	}
+	for id, encoded := range e.Changed() {
+		if err := again.Restore(id, encoded); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again.Agents() != 2 {
+		t.Fatalf("%d profiles, want that of the agent and that beside it", again.Agents())
+	}
+	last := &event.Event{Time: hourly(9), Name: event.ToolCall, Agent: "clerk", ID: "9", Tool: "crm"}
+	again.Observe(last, 9, event.Source{Topic: "raw.public", Offset: 9})
+	if s := again.Stats(); s.Repeated != 1 || s.Judged != 0 {
+		t.Errorf("an event that was judged before is %+v, want it to be a repeat", s)
+	}
+	if err := again.Operate(Reset, &event.Event{Time: hourly(10), Name: event.ConfigChange, Agent: "clerk", ID: "op"}, 10, event.Source{}); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for id, encoded := range again.Changed() {
+		s, err := Summarize(id, encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; s.State != Relearning {
+			t.Errorf("%q is %s after a reset, want %s", NameOf(id), s.State, Relearning)
+		}
+	}
+	if n != 2 {
+		t.Errorf("the reset has changed %d profiles, want 2", n)
+	}
+}
