@@ -146,8 +146,9 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 		return nil
 	}
 	e.stats.Judged++
+	strays := a.profile.volumes.strays(ev) // before it learns the destination
 	found := e.judge(ev, a, time.Duration(src.Ahead)*time.Second)
-	e.tell(a, ev)
+	e.tell(a, ev, strays)
 	e.stats.Findings += uint64(len(found))
 	return found
 }
@@ -161,7 +162,7 @@ func (e *Engine) admit(id string, ev *event.Event, offset int64, src event.Sourc
 			e.makeRoom()
 		}
 		a = e.add(id)
-		a.profile.seen.applied = -1
+		a.profile = e.firstOf(id)
 	}
 	p := &a.profile
 	if offset <= p.seen.applied {

@@ -11,10 +11,11 @@ import (
 type Trust func(topic, agent, tenant string) bool
 
 // UseTrust keeps apart, from now on, what comes from where nobody may speak for the
-// agent: it is judged and learned in a profile beside the agent's own. So whoever can
-// write a topic that is not trusted can neither bend what is normal for another agent,
-// nor lay the evidence on which a true event of it is judged later, nor hide what it does.
-// With nil all that comes about an agent is its own.
+// agent: it is judged and learned in a profile beside the agent's own, which begins as a
+// copy of that. So whoever can write a topic that is not trusted can neither bend what is
+// normal for another agent, nor lay the evidence on which a true event of it is judged
+// later, nor hide what it does; and what he tells of it is found odd all the same. With nil
+// all that comes about an agent is its own.
 func (e *Engine) UseTrust(t Trust) { e.trust = t }
 
 // apart ends the id of the profile of what was told of an agent without trust.
@@ -27,6 +28,17 @@ func (e *Engine) profileOf(ev *event.Event, src event.Source) string {
 		return ev.Agent
 	}
 	return ev.Agent + apart
+}
+
+// firstOf is the profile that an id begins with.
+func (e *Engine) firstOf(id string) (p Profile) {
+	if agent, ok := strings.CutSuffix(id, apart); ok {
+		if own := e.agents[agent]; own != nil {
+			p = own.profile
+		}
+	}
+	p.seen = Seen{applied: -1}
+	return p
 }
 
 // NameOf says to a person whose profile has an id.

@@ -95,6 +95,27 @@ func TestWithoutTrustNothingIsBent(t *testing.T) {
 	}
 }
 
+// TestWithoutTrustIsHeldAgainstTheAgent tells something odd of an agent that is well known,
+// by a topic that may not speak for it, under the id of what the agent itself does next.
+func TestWithoutTrustIsHeldAgainstTheAgent(t *testing.T) {
+	e := New(DefaultRules())
+	e.UseTrust(func(topic, _, _ string) bool { return topic == "raw.clerks" })
+	observe := func(topic, id string, i int) []Finding {
+		ev := &event.Event{Time: hourly(i), Name: event.ToolCall, Agent: "clerk", ID: id, Tool: "crm", Privilege: "crm:read", Effect: event.Read}
+		if i >= 300 {
+			ev.Privilege, ev.Effect = "treasury:transfer", event.Money
+		}
+		return e.Observe(ev, int64(i), event.Source{Topic: topic, Offset: int64(i)})
+	}
+	for i := range 300 {
+		observe("raw.clerks", fmt.Sprint(i), i)
+	}
+	forged, own := observe("raw.public", "payout", 300), observe("raw.clerks", "payout", 301)
+	if len(forged) != 1 || len(own) != 1 || forged[0].Detector != own[0].Detector || forged[0].ID == own[0].ID {
+		t.Errorf("found without trust %+v, and by itself %+v, want one finding each by the same detector and of another id", forged, own)
+	}
+}
+
 // TestTrustSurvives restores both profiles of an agent, and has a person's decision reach both.
 func TestTrustSurvives(t *testing.T) {
 	trust := func(topic, _, _ string) bool { return topic == "raw.clerks" }

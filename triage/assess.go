@@ -24,9 +24,9 @@ const riskPrefix = "risk."
 // What a source says that is not trusted to speak for the agent does not count,
 // where the policy asks for trust: it would help to climb a ladder. Nor does what
 // a person has found to be no reason to act.
-func (t *Triage) assess(ctx context.Context, b *bus, f *detect.Finding, topic, suppression string) ([]risk, error) {
+func (t *Triage) assess(ctx context.Context, b *bus, f *detect.Finding, at stamps, suppression string) ([]risk, error) {
 	policy := t.policy.Load()
-	if suppression != "" || !policy.trusts(topic, f.Agent, f.Tenant) {
+	if suppression != "" || !policy.trusts(at.topic, f.Agent, f.Tenant) || at.mixed(policy) {
 		r, _, err := load[risk](ctx, b.records, riskKey(f.Agent))
 		r.Agent = f.Agent
 		return []risk{r}, err

@@ -31,21 +31,24 @@ const (
 // propose returns what the policy wants done about f, as part of its incident:
 // the step of the ladder that the agent has climbed to, and each of those that
 // are taken beside it.
-func propose(p *Policy, i *incident, f *detect.Finding, own *risk, topic string, now time.Time) []proposal {
+func propose(p *Policy, i *incident, f *detect.Finding, own *risk, from stamps, now time.Time) []proposal {
 	entry, ok := p.match(f)
 	if !ok {
 		return nil
 	}
 	at := own.score(p.Risk, f.Time)
 	rung := entry.rung(at.Score, own, f)
-	all := []proposal{proposeStep(entry, entry.Ladder[rung:], rung, i, f, at, topic, now)}
+	all := []proposal{proposeStep(entry, entry.Ladder[rung:], rung, i, f, at, now)}
 	for _, s := range entry.Also {
-		all = append(all, proposeStep(entry, []Step{s}, 0, i, f, at, topic, now))
+		all = append(all, proposeStep(entry, []Step{s}, 0, i, f, at, now))
+	}
+	for n := range all {
+		all[n].Action.Source, all[n].Action.Mixed = from.topic, from.mixed(p)
 	}
 	return all
 }
 
-func proposeStep(entry Entry, ladder []Step, rung int, i *incident, f *detect.Finding, at command.Risk, topic string, now time.Time) proposal {
+func proposeStep(entry Entry, ladder []Step, rung int, i *incident, f *detect.Finding, at command.Risk, now time.Time) proposal {
 	step := ladder[0]
 	target := command.Target{
 		Agent: f.Agent, Session: f.Session, User: f.User, Tenant: f.Tenant,
@@ -58,7 +61,7 @@ func proposeStep(entry Entry, ladder []Step, rung int, i *incident, f *detect.Fi
 	return proposal{
 		Action: command.Action{
 			ID:       hash(i.under(step.Kind, f), string(step.Kind), addressee(step.Kind, target, limits), fmt.Sprint(rung)),
-			Incident: i.ID, Kind: step.Kind, Mode: step.Mode, Step: rung, Target: target, Limits: limits, Risk: &at, Source: topic, Policy: entry.Name,
+			Incident: i.ID, Kind: step.Kind, Mode: step.Mode, Step: rung, Target: target, Limits: limits, Risk: &at, Policy: entry.Name,
 			Reason:   cut(f.Reason, maxText),
 			Findings: slices.Clone(i.Findings[max(0, len(i.Findings)-maxFindings):]),
 			Severity: int(i.Severity), Claim: claim(f),

@@ -49,6 +49,7 @@ func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, 
 	}
 	a := p.Action
 	contains := a.Kind.Contains()
+	untrusted, forbidden := policy.forbids(a)
 	switch age := now.Sub(p.Event.Time()); {
 	case a.Kind == command.Canary:
 		return commanded(), nil
@@ -66,8 +67,8 @@ func (t *Triage) guard(ctx context.Context, b *bus, policy *Policy, p proposal, 
 		return verdict{status: command.Waiting}, nil
 	case contains && policy.protects(a.Target.Agent):
 		return no(command.Held, "the agent is protected")
-	case policy.forbids(a):
-		v := verdict{status: command.Held, why: fmt.Sprintf("the event came from %q, which is not trusted to speak for the agent", cut(a.Source, 256))}
+	case forbidden:
+		v := verdict{status: command.Held, why: untrusted}
 		if len(policy.Brake.Approvers) > 0 {
 			v.status, v.approvers = command.Waiting, policy.Brake.Approvers
 		}

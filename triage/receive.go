@@ -103,7 +103,7 @@ func (t *Triage) handle(ctx context.Context, f *detect.Finding, at stamps) (*loo
 	if err := t.empty(ctx, b, i); err != nil {
 		return nil, err
 	}
-	chain, err := t.assess(ctx, b, f, at.topic, i.suppression(f)) // which has counted it
+	chain, err := t.assess(ctx, b, f, at, i.suppression(f)) // which has counted it
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		if err != nil {
 			return nil, err
 		}
-		chain, err := t.assess(ctx, b, f, at.topic, suppression)
+		chain, err := t.assess(ctx, b, f, at, suppression)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +156,7 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		i.judged(f, suppression)
 		var proposals []proposal
 		if suppression == "" {
-			proposals = propose(policy, i, f, &chain[0], at.topic, t.now())
+			proposals = propose(policy, i, f, &chain[0], at, t.now())
 		}
 		if certain(f) {
 			proposals = append(proposals, escalate(i, f, at, t.now()))

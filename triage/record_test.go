@@ -111,7 +111,7 @@ func FuzzFinding(f *testing.F) {
 			return
 		}
 		i := incident{ID: hash(fi.Agent), Findings: []string{fi.ID}, First: fi.Time}
-		all := propose(&policy, &i, &fi, new(risk), "", time.Now())
+		all := propose(&policy, &i, &fi, new(risk), stamps{}, time.Now())
 		if len(all) != 1 {
 			t.Fatalf("a policy without conditions proposes %d actions", len(all))
 		}

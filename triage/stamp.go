@@ -16,10 +16,16 @@ const FoundHeader = "stakeout-found"
 // AppendFound appends the value of the header.
 func AppendFound(dst []byte, at time.Time) []byte { return strconv.AppendInt(dst, at.UnixNano(), 10) }
 
+// TrustHeader is the header of a finding's record that names the list of trusted sources
+// by which what the finding rests on was kept apart: see [Policy.TrustVersion]. It stands
+// beside the finding because the list says what may be done about it, not what was found.
+const TrustHeader = "stakeout-trust"
+
 // stamps say how a finding came to us. A missing one is 0.
 type stamps struct {
 	ingested, found event.Timestamp
 	topic           string // raw one that the event judged was read from
+	trust           string // version of the list by which detection kept apart what it was told
 }
 
 // stampsOf reads them off a record of the topic of findings: its own time is
@@ -34,6 +40,9 @@ func stampsOf(r *stream.Record) (s stamps) {
 			if src.Parse(h.Value) == nil && len(src.Topic) <= maxName {
 				s.topic = src.Topic
 			}
+		}
+		if h.Key == TrustHeader {
+			s.trust = string(h.Value)
 		}
 		if h.Key != FoundHeader {
 			continue

@@ -3,6 +3,7 @@ package triage
 import (
 	"fmt"
 
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -35,10 +36,37 @@ func (p Policy) trusts(topic, agent, tenant string) bool {
 	return false
 }
 
+// Trust is by what detection has to keep apart what it is told, so that a finding rests
+// on nobody's word but that of who may speak for the agent; nil where the policy asks for none.
+func (p Policy) Trust() detect.Trust {
+	if p.AutoRequires == "" {
+		return nil
+	}
+	return p.trusts
+}
+
+// TrustVersion names what the policy trusts; empty where it asks for no trust.
+func (p Policy) TrustVersion() string {
+	if p.AutoRequires == "" {
+		return ""
+	}
+	return hash(fmt.Sprintf("%q", p.Trusted))
+}
+
+// mixed reports whether a finding may rest on what the policy does not trust, besides
+// its event: whoever made it kept apart by another list, or nothing.
+func (s stamps) mixed(p *Policy) bool { return s.trust != p.TrustVersion() && p.AutoRequires != "" }
+
 // forbids reports whether the policy keeps an action from going by itself
 // because of where it was heard that the agent misbehaves.
-func (p Policy) forbids(a command.Action) bool {
-	return a.Kind.Contains() && !p.trusts(a.Source, a.Target.Agent, a.Target.Tenant)
+func (p Policy) forbids(a command.Action) (why string, forbidden bool) {
+	switch {
+	case !a.Kind.Contains() || p.AutoRequires == "":
+		return "", false
+	case !p.trusts(a.Source, a.Target.Agent, a.Target.Tenant):
+		return fmt.Sprintf("the event came from %q, which is not trusted to speak for the agent", cut(a.Source, 256)), true
+	}
+	return "detection does not keep apart what this policy does not trust: it has another rules.response, or had when it made the finding", a.Mixed
 }
 
 func (v *problems) trust(p Policy) {

@@ -3,6 +3,7 @@ package triage
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +21,8 @@ func (w *world) heard(tr *Triage, topic string, f detect.Finding) {
 	w.must(err)
 	r := stream.Record{Topic: "stakeout.findings", Key: []byte(f.Agent), Value: value}
 	if topic != "" {
-		r.Headers = []stream.Header{{Key: event.SourceHeader, Value: event.Source{Topic: topic, Partition: 3, Offset: 9}.AppendBinary(nil)}}
+		r.Headers = []stream.Header{{Key: event.SourceHeader, Value: event.Source{Topic: topic, Partition: 3, Offset: 9}.AppendBinary(nil)},
+			{Key: TrustHeader, Value: []byte(tr.policy.Load().TrustVersion())}}
 	}
 	w.must(feedRecords(tr, []stream.Record{r}))
 }
@@ -64,6 +66,33 @@ func TestForgedTelemetryStopsNobody(t *testing.T) {
 	w.wantStatuses(command.Suspend, "clerk", "commanded verified")
 	w.heard(tr, "raw.crm.eu", w.finding("other", 1))
 	w.wantStatuses(command.Suspend, "other", "held")
+	w.wantOnce()
+}
+
+// TestMixedTelemetryStopsNobody has the event judged come from who may speak for the agent,
+// and what it is judged by kept apart from nobody, or by a list that is no longer in force.
+func TestMixedTelemetryStopsNobody(t *testing.T) {
+	w := newWorld(t)
+	w.policy = trusting(w)
+	tr := w.triage()
+	w.run(tr.Run)
+	w.executors()
+	source := stream.Header{Key: event.SourceHeader, Value: event.Source{Topic: "raw.payments", Partition: 3, Offset: 9}.AppendBinary(nil)}
+	for i, version := range []string{"", "another list"} {
+		r := w.record(w.finding("payments-1", i))
+		r.Headers = []stream.Header{source, {Key: TrustHeader, Value: []byte(version)}}
+		w.must(feedRecords(tr, []stream.Record{r}))
+	}
+	w.wantStatuses(command.Suspend, "payments-1", "held")
+	w.wantStatuses(command.Page, "payments-1", "commanded verified")
+	if got := w.history().details(command.Suspend, "payments-1"); !strings.HasPrefix(got, "detection does not keep apart what this policy does not trust") {
+		t.Errorf("held because %q", got)
+	}
+	if p := w.posture("payments-1"); p.Risk != nil && p.Risk.Score != 0 {
+		t.Errorf("mixed telemetry has raised the risk: %+v", p.Risk)
+	}
+	w.heard(tr, "raw.payments", w.finding("payments-1", 2))
+	w.wantStatuses(command.Suspend, "payments-1", "held commanded verified")
 	w.wantOnce()
 }
 

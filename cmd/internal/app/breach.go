@@ -16,7 +16,9 @@ import (
 // watchStopped holds the events against the stops that were verified until ctx
 // ends, in a group of its own: a busy triage does not make it late.
 func (p *process) watchStopped(ctx context.Context, t *triage.Triage) error {
-	w, err := triage.NewBreach(t, p.sendFinding, p.reg)
+	w, err := triage.NewBreach(t, func(ctx context.Context, f detect.Finding, about *stream.Record) error {
+		return p.sendFinding(ctx, f, about, trusting{version: t.TrustVersion()})
+	}, p.reg)
 	if err != nil {
 		return err
 	}
@@ -29,8 +31,8 @@ func (p *process) watchStopped(ctx context.Context, t *triage.Triage) error {
 }
 
 // sendFinding puts a finding into the topic of findings, with the time at which
-// its event was taken in and where it came from.
-func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stream.Record) error {
+// its event was taken in and where it came from. It rests on nothing else that was told.
+func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stream.Record, k trusting) error {
 	value, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("encode finding %s: %w", f.ID, err)
@@ -40,6 +42,6 @@ func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stre
 		return err
 	}
 	found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
-	out.AppendAt(about.Time, p.cfg.Topics.Findings, -1, []byte(f.Agent), value, append(sourceOf(about), found)...)
+	out.AppendAt(about.Time, p.cfg.Topics.Findings, -1, []byte(f.Agent), value, append(append(sourceOf(about), k.header()...), found)...)
 	return out.Flush(ctx)
 }

@@ -25,6 +25,7 @@ type detection struct {
 	topics  Topics
 	rules   detect.Rules
 	peers   *detect.Peers // nil: not in force
+	keeping *keeping
 	client  *stream.Client
 	log     *slog.Logger
 	metrics *detectionMetrics
@@ -39,6 +40,7 @@ type watch struct {
 	*detection
 	partition int
 	engine    *detect.Engine
+	kept      *trusting        // that the engine was told of
 	counted   detect.Stats     // of the engine, as far as the metrics know
 	out       *stream.Producer // of findings, facts and rejects
 	changelog *stream.Producer // of profiles: the one of its name
@@ -94,6 +96,10 @@ const ahead = 16
 // Process implements [stream.Processor]. Findings are acknowledged before it
 // returns, so that a batch is never waiting for a checkpoint to be acted on.
 func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
+	if k := w.keeping.now(); k != w.kept {
+		w.kept = k
+		w.engine.UseTrust(k.trust)
+	}
 	for i := range batch {
 		if i%ahead == 0 { // a record's key is its agent
 			for j := i; j < min(i+ahead, len(batch)); j++ {
@@ -152,7 +158,7 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		}
 	}
 	for _, f := range w.engine.Observe(&w.event, r.Offset, src) {
-		if err := appendFinding(w.out, w.topics.Findings, r, &f, sourceOf(r)); err != nil {
+		if err := appendFinding(w.out, w.topics.Findings, r, &f, append(sourceOf(r), w.kept.header()...)); err != nil {
 			return err
 		}
 		w.unsent = true

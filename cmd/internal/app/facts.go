@@ -38,6 +38,7 @@ type sharing struct {
 	groups   Groups
 	cfg      Detection
 	rules    detect.Rules
+	keeping  *keeping
 	client   *stream.Client
 	log      *slog.Logger
 	metrics  *sharingMetrics
@@ -192,11 +193,11 @@ func (w *shared) send(from *stream.Record, found []detect.Finding, err error) er
 		return w.reject(from, err)
 	}
 	for i, f := range found {
-		var source []stream.Header
+		headers := w.keeping.now().header()
 		if w.engine.Sources()[i] != "" { // and so the one of this fact, too
-			source = from.Headers
+			headers = append(headers, from.Headers...)
 		}
-		if err := appendFinding(w.out, w.topics.Findings, from, &f, source); err != nil {
+		if err := appendFinding(w.out, w.topics.Findings, from, &f, headers); err != nil {
 			return err
 		}
 		w.unsent = true
@@ -216,14 +217,14 @@ func (w *shared) reject(r *stream.Record, cause error) error {
 	return nil
 }
 
-// appendFinding sends a finding that follows from a record, and from which source.
-func appendFinding(out *stream.Producer, topic string, r *stream.Record, f *detect.Finding, source []stream.Header) error {
+// appendFinding sends a finding that follows from a record, and on whose word.
+func appendFinding(out *stream.Producer, topic string, r *stream.Record, f *detect.Finding, word []stream.Header) error {
 	value, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("encode finding %s: %w", f.ID, err)
 	}
 	found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
-	out.AppendAt(r.Time, topic, -1, []byte(f.Agent), value, append(source, found)...)
+	out.AppendAt(r.Time, topic, -1, []byte(f.Agent), value, append(word, found)...)
 	return nil
 }
 

@@ -28,9 +28,10 @@ type reloader struct {
 	done *prometheus.CounterVec
 }
 
-func newReloader(file string, reg prometheus.Registerer, log *slog.Logger) (*reloader, error) {
+// newReloader makes one for a room, which counts the changes.
+func newReloader(file, room string, reg prometheus.Registerer, log *slog.Logger) (*reloader, error) {
 	r := &reloader{file: file, log: log, done: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "stakeout_triage_policy_reloads_total", Help: "Changes of the response policy, by what came of them: taken, refused.",
+		Name: "stakeout_" + room + "_policy_reloads_total", Help: "Changes of the response policy, by what came of them: taken, refused.",
 	}, []string{"result"})}
 	for _, result := range []string{"taken", "refused"} {
 		r.done.WithLabelValues(result)
@@ -38,11 +39,15 @@ func newReloader(file string, reg prometheus.Registerer, log *slog.Logger) (*rel
 	if err := reg.Register(r.done); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	var err error
-	if r.last, err = os.ReadFile(file); err != nil {
-		return nil, fmt.Errorf("read response policy: %w", err)
-	}
 	return r, nil
+}
+
+// begin takes what the file holds for what is in force.
+func (r *reloader) begin() (err error) {
+	if r.last, err = os.ReadFile(r.file); err != nil {
+		return fmt.Errorf("read response policy: %w", err)
+	}
+	return nil
 }
 
 // run looks at the file until ctx ends.

@@ -26,8 +26,11 @@ func TestPolicyIsReloaded(t *testing.T) {
 	write(good)
 	var log bytes.Buffer
 	var force []triage.Policy
-	r, err := newReloader(file, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	r, err := newReloader(file, "triage", prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.begin(); err != nil {
 		t.Fatal(err)
 	}
 	r.set = func(p triage.Policy) error { force = append(force, p); return nil }

@@ -158,14 +158,22 @@ func (p *process) detect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	d := &detection{topics: p.cfg.Topics, rules: rules, peers: peers, client: p.client, log: p.log, metrics: metrics,
+	var keeping keeping
+	policy, err := p.followTrust(&keeping)
+	if err != nil {
+		return err
+	}
+	d := &detection{topics: p.cfg.Topics, rules: rules, peers: peers, keeping: &keeping, client: p.client, log: p.log, metrics: metrics,
 		cfg: p.cfg.Detect, step: p.cfg.Kafka.CheckpointRecords, decode: (*event.Decoder).Decode}
 	sharingMetrics, err := newSharingMetrics(p.reg)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	s := &sharing{topics: p.cfg.Topics, groups: p.cfg.Groups, cfg: p.cfg.Detect, rules: rules, client: p.client, log: p.log, metrics: sharingMetrics, findings: metrics.findings}
+	s := &sharing{topics: p.cfg.Topics, groups: p.cfg.Groups, cfg: p.cfg.Detect, rules: rules, keeping: &keeping, client: p.client, log: p.log, metrics: sharingMetrics, findings: metrics.findings}
 	g, ctx := errgroup.WithContext(ctx)
+	if policy != nil {
+		g.Go(func() error { return policy.run(ctx) })
+	}
 	g.Go(func() error {
 		boundGarbage(ctx, p.cfg.Detect.HeapGrowth)
 		return nil
@@ -183,7 +191,10 @@ func (p *process) detect(ctx context.Context) error {
 func (p *process) triage(ctx context.Context) (err error) {
 	var reload *reloader
 	if file := p.cfg.Rules.Response; file != "" {
-		if reload, err = newReloader(file, p.reg, p.log); err != nil { // before the policy is read, so that no change is missed
+		if reload, err = newReloader(file, "triage", p.reg, p.log); err != nil {
+			return err
+		}
+		if err := reload.begin(); err != nil { // before the policy is read, so that no change is missed
 			return err
 		}
 	}
