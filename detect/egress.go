@@ -110,3 +110,12 @@ func (d *destinations) code(c *coder) {
 	c.u16(&d.asked)
 	c.u8(&d.wishes, contactsRun+1)
 }
+
+// fewNew is how likely a contact with a new destination may be for one to say anything.
+const fewNew = 0.5
+
+// strays reports whether an effectful call goes to a destination that is new to an agent
+// which seldom has new ones.
+func (p *Volumes) strays(ev *event.Event) bool {
+	return effectful(ev) && ev.Destination != "" && !p.known.has(hash(ev.Destination)) && p.known.newness() <= fewNew
+}

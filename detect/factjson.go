@@ -25,16 +25,7 @@ func (f *Fact) AppendJSON(dst []byte) []byte {
 	dst = appendMember(dst, `,"session":`, f.Session)
 	dst = appendMember(dst, `,"user":`, f.User)
 	dst = appendMember(dst, `,"parent":`, f.Parent)
-	for i, s := range f.Chain {
-		between := `,"chain":[`
-		if i > 0 {
-			between = ","
-		}
-		dst = event.AppendString(append(dst, between...), s)
-	}
-	if len(f.Chain) > 0 {
-		dst = append(dst, ']')
-	}
+	dst = appendList(dst, `,"chain":[`, f.Chain)
 	if c := &f.Credential; *c != (Credential{}) {
 		dst = append(dst, `,"credential":`...)
 		mark := len(dst)
@@ -56,6 +47,9 @@ func (f *Fact) AppendJSON(dst []byte) []byte {
 	dst = appendMember(dst, `,"store":`, f.Store)
 	dst = appendMember(dst, `,"record":`, f.Record)
 	dst = appendTrue(dst, `,"untrusted":true`, f.Untrusted)
+	dst = appendTrue(dst, `,"tainted":true`, f.Tainted)
+	dst = appendList(dst, `,"lineage":[`, f.Lineage)
+	dst = appendTrue(dst, `,"astray":true`, f.Astray)
 	return append(dst, '}')
 }
 
@@ -65,6 +59,20 @@ func appendMember(dst []byte, name, value string) []byte {
 		return dst
 	}
 	return event.AppendString(append(dst, name...), value)
+}
+
+// appendList appends a member whose value is a list, which is left out where it is empty.
+func appendList(dst []byte, begin string, list []string) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	for i, s := range list {
+		if i > 0 {
+			begin = ","
+		}
+		dst = event.AppendString(append(dst, begin...), s)
+	}
+	return append(dst, ']')
 }
 
 func appendTrue(dst []byte, member string, is bool) []byte {
@@ -146,6 +154,12 @@ func (f *Fact) member(m *event.Members) {
 		f.Record = m.Text()
 	case "untrusted":
 		f.Untrusted = m.Flag()
+	case "tainted":
+		f.Tainted = m.Flag()
+	case "lineage":
+		f.Lineage = m.List()
+	case "astray":
+		f.Astray = m.Flag()
 	default:
 		m.Skip()
 	}

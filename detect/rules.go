@@ -39,11 +39,12 @@ const (
 	SharedCredentialDetector = "shared_credential"
 	RecordDetector           = "record"
 	CrowdDetector            = "crowd"
+	LineageDetector          = "lineage"
 )
 
 // JointDetectors lists them.
 func JointDetectors() []string {
-	return []string{ToolDefinitionDetector, SharedCredentialDetector, RecordDetector, CrowdDetector}
+	return []string{ToolDefinitionDetector, SharedCredentialDetector, RecordDetector, CrowdDetector, LineageDetector}
 }
 
 // DefaultRules returns the rules that hold where an operator has written none.
@@ -55,9 +56,9 @@ func DefaultRules() Rules {
 	return Rules{Version: "default", Budget: 0.01, Detectors: []Enabled{
 		{FirstUse{Prior{A: .05, B: 45, Youth: .01}}, .17},
 		{Drift{}, .10},
-		{Entitlement{Prior{A: .03, B: 45}}, .08},
+		{Entitlement{Prior{A: .03, B: 45}}, .07},
 		{Provenance{Prior{A: .05, B: 30, Youth: .01}}, .20},
-		{Memory{Prior{A: .03, B: 45}}, .08},
+		{Memory{Prior{A: .03, B: 45}}, .07},
 		{SlowDrift{}, .04},
 		{Inheritance{Prior{A: .02, B: 70}}, .03},
 		{CredentialMisuse{Prior{A: .02, B: 70}}, .03},
@@ -72,6 +73,7 @@ func DefaultRules() Rules {
 		{SharedCredentialDetector, .03, Prior{A: .02, B: 70}},
 		{RecordDetector, .01, Prior{A: .006, B: 70}},
 		{CrowdDetector, .01, Prior{}},
+		{LineageDetector, .02, Prior{A: .006, B: 70}},
 	}}
 }
 

@@ -28,6 +28,16 @@ type telling struct {
 	week  uint32
 }
 
+// lineage names the records that the session read last, without the one that it writes.
+func (s *Session) lineage(written string) (names []string) {
+	for _, fp := range s.read {
+		if name := recordEntity(fp); fp != 0 && name != written {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // news reports whether a fact was not told lately: it is to be told now, or held
 // back because too many were told in this hour.
 func (t *telling) news(at event.Timestamp, fact uint64) (now, held bool) {
@@ -68,6 +78,7 @@ const (
 	writes
 	reads
 	actsOn
+	actsAstray
 	sendsTo
 	servesPrincipal
 )
@@ -77,8 +88,9 @@ const (
 // one is observed.
 func (e *Engine) Facts() []Fact { return e.facts }
 
-// tell gathers the facts of an event that was judged.
-func (e *Engine) tell(a *agent, ev *event.Event) {
+// tell gathers the facts of an event that was judged, of which it was known before
+// whether it strays to a new destination.
+func (e *Engine) tell(a *agent, ev *event.Event, strays bool) {
 	if len(e.rules.Joint) == 0 {
 		return
 	}
@@ -91,7 +103,7 @@ func (e *Engine) tell(a *agent, ev *event.Event) {
 	switch ev.Name {
 	case event.ToolCall, event.ToolDefinition:
 		e.tellTool(a, ev)
-		e.tellActed(a, ev)
+		e.tellActed(a, ev, strays)
 	case event.MemoryRead, event.MemoryWrite:
 		e.tellRecord(a, ev)
 	case event.Delegation:
@@ -120,14 +132,19 @@ func (e *Engine) tellTool(a *agent, ev *event.Event) {
 }
 
 // tellActed tells on the word of which memory records an effectful call may be.
-func (e *Engine) tellActed(a *agent, ev *event.Event) {
+func (e *Engine) tellActed(a *agent, ev *event.Event, strays bool) {
 	s := a.profile.find(ev.Session)
 	if s == nil || s.read[0] == 0 || !effectful(ev) || !fromMemory(ev) {
 		return
 	}
+	asked, known := s.asked(ev.Effect)
+	astray, deed := strays && known && !asked, uint64(actsOn)
+	if astray {
+		deed = actsAstray
+	}
 	for _, fp := range s.read {
-		if fp != 0 && e.news(a, ev, factID(actsOn+uint64(fp)<<8, ev.Session)) {
-			e.fact(a, ev, Fact{Kind: RecordFact, Entity: recordEntity(fp), Deed: Acted, Tool: ev.Tool, Effect: ev.Effect})
+		if fp != 0 && e.news(a, ev, factID(deed+uint64(fp)<<8, ev.Session)) {
+			e.fact(a, ev, Fact{Kind: RecordFact, Entity: recordEntity(fp), Deed: Acted, Tool: ev.Tool, Effect: ev.Effect, Astray: astray})
 		}
 	}
 }
@@ -149,6 +166,9 @@ func (e *Engine) tellRecord(a *agent, ev *event.Event) {
 	if ev.Name == event.MemoryWrite {
 		s := a.profile.find(ev.Session)
 		f.Deed, f.Untrusted = Wrote, ev.Origin == event.FromUntrusted || ev.Origin == "" && s != nil && !s.tainted.empty()
+		if s != nil {
+			f.Tainted, f.Lineage = !s.tainted.empty(), s.lineage(f.Entity)
+		}
 	}
 	e.fact(a, ev, f)
 }

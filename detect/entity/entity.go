@@ -104,11 +104,16 @@ func keep(f *detect.Fact) *detect.Fact {
 		&k.Credential.Issuer, &k.Credential.Subject, &k.Delegate, &k.Server, &k.Tool, &k.Hash, (*string)(&k.Effect), &k.Store, &k.Record} {
 		*s = strings.Clone(*s)
 	}
-	k.Chain = slices.Clone(f.Chain)
-	for i := range k.Chain {
-		k.Chain[i] = strings.Clone(k.Chain[i])
-	}
+	k.Chain, k.Lineage = keepAll(f.Chain), keepAll(f.Lineage)
 	return &k
+}
+
+func keepAll(list []string) []string {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i] = strings.Clone(list[i])
+	}
+	return list
 }
 
 // earlier is the order of facts: by the time of their events.

@@ -44,7 +44,7 @@ func observe(e *entity.Engine, facts []detect.Fact) (found []detect.Finding) {
 func TestOrderDoesNotMatter(t *testing.T) {
 	all := stories(t)
 	for _, name := range []string{"shared_credential_fires", "shared_credential_unseen_owner", "tool_rug_pull_fires", "tool_deployed",
-		"tool_shadowing_fires", "tool_bad_from_the_start", "record_fires", "record_laundered"} {
+		"tool_shadowing_fires", "tool_bad_from_the_start", "record_fires", "record_laundered", "lineage_fires"} {
 		t.Run(name, func(t *testing.T) {
 			inOrder := facts(t, all[name])
 			want := claims(observe(entity.New(detect.DefaultRules()), inOrder))
@@ -143,6 +143,46 @@ func TestBudget(t *testing.T) {
 		t.Logf("%g of the tokens shared: %d found in %d agent-days, %.2f of the share", shared, found, agents*days*seeds, rate/share)
 		if rate > 1.3*share {
 			t.Errorf("%g of the tokens shared: %.2g false findings per agent-day, want at most %.2g", shared, rate, share)
+		}
+	}
+}
+
+// TestLineageBudget has 200 agents act, unasked and to new places, on records of sessions
+// with content from outside, at rates from never to daily: the false findings stay
+// within the share of the budget, as all that a tenant does is counted together.
+func TestLineageBudget(t *testing.T) {
+	rules := detect.DefaultRules()
+	share := 0.0
+	for _, j := range rules.Joint {
+		if j.Name == detect.LineageDetector {
+			share = j.Share * rules.Budget
+		}
+	}
+	for _, rate := range []float64{0, 1e-5, 1e-4, 3e-4, 1e-3, 1e-2, 1} { // of the agents' days
+		const agents, days, seeds = 200, 100, 4
+		found := 0
+		for seed := range uint64(seeds) {
+			rng := rand.New(rand.NewPCG(seed, 9))
+			e := entity.New(rules)
+			start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			for day := range days {
+				for a := range agents {
+					at := start.AddDate(0, 0, day).Add(time.Duration(a) * time.Minute)
+					name, record := fmt.Sprint("agent-", a), fmt.Sprintf("r-%d-%d", day, a)
+					f := detect.Fact{Kind: detect.RecordFact, Entity: record, Time: event.At(at), Event: record, Agent: name, Session: record,
+						Known: day > 2, Deed: detect.Wrote, Store: name, Record: record, Tainted: true}
+					found += len(e.Observe(&f))
+					if rng.Float64() < rate {
+						f.Time, f.Event, f.Session, f.Deed, f.Tainted, f.Astray = event.At(at.Add(time.Hour)), record+"+", record+"+", detect.Acted, false, true
+						found += len(e.Observe(&f))
+					}
+				}
+			}
+		}
+		rated := float64(found) / (agents * days * seeds)
+		t.Logf("on %g of the agent-days: %d found in %d, %.2f of the share", rate, found, agents*days*seeds, rated/share)
+		if rated > 1.3*share {
+			t.Errorf("on %g of the agent-days: %.2g false findings per agent-day, want at most %.2g", rate, rated, share)
 		}
 	}
 }

@@ -23,6 +23,7 @@ type group struct {
 	agents [sketchWords]uint64 // a linear counting sketch
 	first  event.Timestamp
 	units  map[string]*unit
+	whole  unit // the tenant itself, of what units have too little of each
 }
 
 // A unit has habits of its own.
@@ -86,10 +87,18 @@ func (g *group) unit(name string) *unit {
 // attack would hide the next; would the tenth not, the budget would not hold.
 const benignOdds = 0.1
 
+// commonOdds is the same for a tenant as a whole, where what is odd is so by several
+// harmless things that come together now and then.
+const commonOdds = 0.3
+
 // rate is how many surprises of a unit are expected per agent-day, times the units
 // there are: to be held against the share of all of them.
 func (e *Engine) rate(j joint, g *group, u *unit, f *detect.Fact) float64 {
-	return (float64(len(g.units))*u.surprises*u.left(f) + j.prior.A) / (g.exposure(f) + j.prior.B)
+	units := len(g.units)
+	if u == &g.whole {
+		units = 1
+	}
+	return (float64(units)*u.surprises*u.left(f) + j.prior.A) / (g.exposure(f) + j.prior.B)
 }
 
 // left is how much is left of a unit's surprises at the time of f.
@@ -111,11 +120,14 @@ func (e *Engine) surprise(detector string, g *group, u *unit, t *thing, f *detec
 		t.decided, t.watched = true, rate <= j.share
 	}
 	found = judge && t.watched
-	left, count := u.left(f), 1.0
+	left, count, odds := u.left(f), 1.0, benignOdds
+	if u == &g.whole {
+		odds = commonOdds
+	}
 	u.surprises, u.reported, u.last = u.surprises*left, u.reported*left, max(u.last, f.Time)
 	if found {
 		u.reported++
-		count = min(benignOdds*u.reported, 1)
+		count = min(odds*u.reported, 1)
 	}
 	u.surprises += count
 	return rate, found

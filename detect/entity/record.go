@@ -17,12 +17,20 @@ func (e *Engine) record(f *detect.Fact, g *group) []detect.Finding {
 		meet(&t.forms, f.Event, f)
 	case detect.Acted:
 		meet(&t.acts, f.Agent+"\x00"+f.Session, f)
+		if f.Astray {
+			meet(&t.astray, f.Agent+"\x00"+f.Session, f)
+		}
 	case detect.Read:
 		return e.gather(f, g)
 	}
 	var found []detect.Finding
 	for _, x := range t.acts {
 		if c, ok := e.acted(t, x, g); ok {
+			found = append(found, e.finding(c))
+		}
+	}
+	for _, x := range t.astray {
+		if c, ok := e.inherited(t, x, g); ok {
 			found = append(found, e.finding(c))
 		}
 	}
@@ -36,12 +44,7 @@ func (e *Engine) record(f *detect.Fact, g *group) []detect.Finding {
 // records have no ids, and of calls whose arguments are known to come from elsewhere.
 func (e *Engine) acted(t *thing, x *form, g *group) (c claim, ok bool) {
 	own := x.first
-	var written *detect.Fact
-	for _, w := range t.forms {
-		if earlier(w.first, own) < 0 {
-			written = w.first
-		}
-	}
+	written := t.writtenBefore(own)
 	if x.judged || written == nil || !written.Untrusted || written.Agent == own.Agent {
 		return claim{}, false
 	}

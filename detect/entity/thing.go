@@ -17,7 +17,8 @@ type thing struct {
 	last event.Timestamp
 
 	forms  []*form  // in which it was met: agents of a credential, servers of a tool, definitions, writings of a record
-	acts   []*form  // on a record, by agent
+	acts   []*form  // on a record, by agent and session
+	astray []*form  // those that strayed
 	handed []string // agents to whom a credential was handed on
 	crowd  []visit  // agents that met it lately
 	widest int      // agents that met it within a day, at most
