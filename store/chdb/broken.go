@@ -18,17 +18,13 @@ const (
 	inPart    = "(while reading from part "
 )
 
-// hear takes notice of an exception that tells of a part that cannot be read. A
-// merge on a disk that was filling up may leave one, and the engine fails every
-// query of the table for ever. When it starts it looks at all parts: it sets that
-// one aside and takes those again that it was merged from, which it keeps for eight
-// minutes.
+// hear takes notice of an exception that tells of a part that cannot be read, which
+// fails every query of the table for ever. When the engine starts it looks at all
+// parts: it sets that one aside and takes those again that it was merged from,
+// which are kept for eight minutes.
 func (s *server) hear(err error) {
 	if time.Since(s.began) < s.patience || !strings.HasPrefix(err.Error(), corrupted) || !strings.Contains(err.Error(), inPart) {
 		return
 	}
-	select {
-	case s.broken <- fmt.Errorf("started again for a part that cannot be read: %w", err):
-	default:
-	}
+	s.end(fmt.Errorf("started again for a part that cannot be read: %w", err))
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -71,7 +72,13 @@ func Serve(ctx context.Context, cfg ServeConfig, ln net.Listener, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	defer s.close() // the last connection: the engine writes what it holds and ends
+	// The engine is not closed, it ends with the process. What it has acknowledged is
+	// on disk; closed, it would remove at once what its parts were merged from.
+	watching, unwatch := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { s.watchWrites(watching) })
+	defer watch.Wait()
+	defer unwatch()
 
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	served := make(chan error, 1)

@@ -38,7 +38,8 @@ type server struct {
 
 	began    time.Time
 	patience time.Duration // before it ends for a part that cannot be read
-	broken   chan error    // one such
+	broken   chan error    // why it is to end
+	witness  *witness
 }
 
 const (
@@ -71,11 +72,9 @@ func newServer(lib *library, args []string, cfg ServeConfig, log *slog.Logger) (
 		user: sha256.Sum256([]byte(cfg.User)), password: sha256.Sum256([]byte(cfg.Password)),
 		version: version, zone: zone, tag: hex.EncodeToString(tag[:]),
 		slots: make(chan struct{}, cfg.MaxQueries), log: log,
-		began: time.Now(), patience: cfg.Patience, broken: make(chan error, 1),
+		began: time.Now(), patience: cfg.Patience, broken: make(chan error, 1), witness: newWitness(lib, args),
 	}, nil
 }
-
-func (s *server) close() { s.keep.close() }
 
 // ServeHTTP implements [http.Handler].
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

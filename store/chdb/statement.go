@@ -38,7 +38,8 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, req *request) {
 	}
 	defer c.close()
 	mark := fmt.Sprintf("%s/%d", s.tag, s.seq.Add(1))
-	if err := s.prepare(c, mark, req); err != nil {
+	what, err := s.prepare(c, mark, req)
+	if err != nil {
 		s.fail(w, err)
 		return
 	}
@@ -49,6 +50,9 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, req *request) {
 	case req.rows != nil:
 		var st stats
 		if st, err = c.insert(req.insert, req.rowsFormat, req.rows); err == nil {
+			err = s.wrote()
+		}
+		if err == nil {
 			out.summary(st)
 		}
 	case reading.MatchString(req.sql):
@@ -56,7 +60,11 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, req *request) {
 	default:
 		var data []byte
 		var st stats
-		if data, st, err = c.query(req.sql, req.format, req.params); err == nil {
+		data, st, err = c.query(req.sql, req.format, req.params)
+		if err == nil && what != readOnly {
+			err = s.wrote()
+		}
+		if err == nil {
 			out.summary(st)
 			err = out.write(data)
 		}
@@ -69,32 +77,36 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, req *request) {
 	s.ended(out.end())
 }
 
-// prepare refuses what may not run and sets the connection up for the rest.
-func (s *server) prepare(c *conn, mark string, req *request) error {
+// prepare refuses what may not run and sets the connection up for the rest. It
+// returns what the statement does.
+func (s *server) prepare(c *conn, mark string, req *request) (class, error) {
 	sets := append([]string{markSetting + " = " + literal(mark)}, req.settings...)
 	if _, _, err := c.query("SET "+strings.Join(sets, ", "), "", nil); err != nil {
-		return err
+		return unknown, err
 	}
 	if req.database != "" && req.database != "default" {
 		if _, _, err := c.query("USE "+identifier(req.database), "", nil); err != nil {
-			return err
+			return unknown, err
 		}
 	}
 	statements, what, err := c.analyse(req.sql)
 	if err != nil {
-		return err
+		return unknown, err
 	}
 	switch {
 	case statements > 1:
-		return exception(62, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)")
+		return unknown, exception(62, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)")
 	case what == unknown:
-		return s.syntaxError(req.sql)
+		return unknown, s.syntaxError(req.sql)
 	case what == control && !killing.MatchString(req.sql):
-		return exception(497, "ACCESS_DENIED", "Not enough privileges: the embedded engine runs no statements about sessions, the server or files")
+		return unknown, exception(497, "ACCESS_DENIED", "Not enough privileges: the embedded engine runs no statements about sessions, the server or files")
 	case what != readOnly && containsFold(req.sql, "infile"):
-		return exception(497, "ACCESS_DENIED", "Not enough privileges: the embedded engine reads no files (INFILE)")
+		return unknown, exception(497, "ACCESS_DENIED", "Not enough privileges: the embedded engine reads no files (INFILE)")
 	}
-	return s.refuseFile(c, req)
+	if err := s.refuseDefinition(req.sql); err != nil {
+		return unknown, err
+	}
+	return what, s.refuseFile(c, req)
 }
 
 // syntaxError is what the engine says of a statement that does not parse. It is

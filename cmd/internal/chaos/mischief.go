@@ -150,10 +150,9 @@ func (m *mischief) freeze(round int) error {
 }
 
 // fill leaves a server no room on its disk for a while. Half of the time it
-// crashes there too, with whatever it could write half. ClickHouse is spared: it
-// does not survive that in every merge, as docs/failures.md says.
+// crashes there too, with whatever it could write half.
 func (m *mischief) fill(round int) error {
-	p := m.take(slices.DeleteFunc(slices.Clone(m.w.servers), func(p part) bool { return p.String() == "clickhouse" }))
+	p := m.take(m.w.servers)
 	if p == nil {
 		return nil
 	}
