@@ -33,7 +33,7 @@ func TestContainment(t *testing.T) {
 		t.Fatalf("ship acknowledged %d lines, want %d", n, fleet.lines)
 	}
 	c.up.judged(fleet.lines)
-	victims := c.victims(t, 5)
+	victims := c.victims(t, 7)
 
 	t.Run("revoked and verified", func(t *testing.T) { c.testRevoked(t, victims[0]) })
 	t.Run("goes on", func(t *testing.T) { c.testGoesOn(t, victims[0]) })
@@ -46,6 +46,13 @@ func TestContainment(t *testing.T) {
 	c.up = up(t, c.dir, c.settings(t, approving(t, approver)))
 	t.Run("approved", func(t *testing.T) { c.testApproved(t, victims[3]) })
 	t.Run("rejected", func(t *testing.T) { c.testRejected(t, victims[4]) })
+
+	c.up.stop()
+	s := c.settings(t, trusting(t))
+	s["topics"] = settings{"raw": []string{"stakeout.raw", public}}
+	c.up = up(t, c.dir, s)
+	t.Run("evidence that others laid", func(t *testing.T) { c.testSeeded(t, victims[5]) })
+	t.Run("an accusation by anybody", func(t *testing.T) { c.testAccused(t, victims[6]) })
 	c.up.stop()
 }
 
