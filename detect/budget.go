@@ -22,6 +22,7 @@ const (
 	wealthDays = 3       // of budget that may be saved up
 	restored   = 1.5     // and that are enough to watch on
 	stake      = 1.0 / 4 // of the wealth that one test with a continuous p-value risks
+	dearest    = 4.5     // times the share that surprises are expected at, at most, for a detector to watch for them
 
 	settling = time.Minute // how much time is paid for at once, at least
 )
@@ -33,9 +34,10 @@ const (
 // for the time that passed, and a flood of events costs it nothing. Where the rate
 // is more than the share of the budget, it watches until its wealth is spent, and
 // rests until it has saved half of what it may, and a day's rate: in long turns, so that
-// whether it watches has nothing to do with what the agent is doing. Where even all
-// that it may save does not pay for a day, it does not watch: surprises come in
-// bunches, and one of them would be many findings.
+// whether it watches has nothing to do with what the agent is doing. What its share does
+// not pay for, what others could not save may. Where surprises are expected more often
+// than [dearest] times its share, or than all of the budget pays for, it does not watch: they
+// come in bunches, and one of them would be many findings.
 //
 // A p-value, uniform or larger while the agent behaves as it always did, risks
 // the level that it is compared with.
@@ -121,7 +123,7 @@ func (p purse) decide(t Test, days float64, watching bool) (level float64, found
 	case t.Rate > 0:
 		level = have.own + have.common
 		rent := float64(t.Rate * days)
-		on = level >= rent && t.Rate <= wealthDays*p.share && (watching || level >= restored*p.share && level >= t.Rate)
+		on = level >= rent && t.Rate <= min(dearest*p.share, p.budget) && (watching || level >= restored*p.share && level >= t.Rate)
 		if on {
 			have = p.spend(have, rent)
 			found = t.Odd

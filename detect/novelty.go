@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math"
 	"time"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -85,11 +86,19 @@ func (n *Novelty) test(o occasion, prior Prior, days, age float32) Test {
 	return Test{Rate: rate, Odd: o.odd}
 }
 
-// benignOdds is how much a surprise counts that was reported: the chance, as long
-// as nobody has looked, that it was the agent's own way. Counted in full, one
-// attack would hide the next; not counted, an agent that likes new things would
-// never be believed.
+// benignOdds is how much the first surprise counts that was reported: the chance, as
+// long as nobody has looked, that it was the agent's own way. The second counts twice as
+// much, the tenth in full: who surprises so often has a habit. Would the first, one
+// attack would hide the next; would the tenth not, an agent that likes new things
+// would never be believed.
 const benignOdds = 0.1
+
+// again is how much one more surprise counts that is reported, of an agent whose
+// surprises came to this: what m reported ones come to is benignOdds m (m + 1) / 2.
+func again(surprises float32) float32 {
+	m := math.Sqrt(0.25+2*float64(surprises)/benignOdds) - 0.5
+	return float32(math.Min(benignOdds*(m+1), 1))
+}
 
 // hourOf is the hour of a time, since 1970.
 func hourOf(t event.Timestamp) uint32 { return uint32(max(int64(t)/int64(time.Hour), 0)) }
@@ -109,7 +118,7 @@ func (n *Novelty) admit(o occasion, at event.Timestamp, mature, reported bool) b
 		return false
 	case !o.odd || !mature:
 	case reported:
-		n.surprises += benignOdds
+		n.surprises += again(n.surprises)
 	case hourOf(at) > n.learned:
 		n.surprises++
 		n.learned = hourOf(at)
