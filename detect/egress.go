@@ -111,11 +111,12 @@ func (d *destinations) code(c *coder) {
 	c.u8(&d.wishes, contactsRun+1)
 }
 
-// fewNew is how likely a contact with a new destination may be for one to say anything.
-const fewNew = 0.5
+// seldomAstray is the largest share of an agent's contacts that may be unasked and with new
+// destinations, as far as the two are independent, for one of them to say anything.
+const seldomAstray = 1.0 / 8
 
-// strays reports whether an effectful call goes to a destination that is new to an agent
-// which seldom has new ones.
-func (p *Volumes) strays(ev *event.Event) bool {
-	return effectful(ev) && ev.Destination != "" && !p.known.has(hash(ev.Destination)) && p.known.newness() <= fewNew
+// astray reports whether an effectful call goes to a new destination, of an agent that seldom
+// sends unasked to new ones. Whether this one was asked for, its session knows.
+func (p *Volumes) astray(ev *event.Event) bool {
+	return effectful(ev) && ev.Destination != "" && !p.known.has(hash(ev.Destination)) && p.known.newness()*p.known.unasked() <= seldomAstray
 }

@@ -146,9 +146,9 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 		return nil
 	}
 	e.stats.Judged++
-	strays := a.profile.volumes.strays(ev) // before it learns the destination
+	astray := a.profile.volumes.astray(ev) // before it learns the destination
 	found := e.judge(ev, a, time.Duration(src.Ahead)*time.Second)
-	e.tell(a, ev, strays)
+	e.tell(a, ev, astray)
 	e.stats.Findings += uint64(len(found))
 	return found
 }

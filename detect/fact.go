@@ -42,7 +42,7 @@ type Fact struct {
 	Untrusted bool         `json:"untrusted,omitempty"` // of a record that was written: its content came from outside
 	Tainted   bool         `json:"tainted,omitempty"`   // likewise: content from outside had come into the session, whatever the record's origin is told to be
 	Lineage   []string     `json:"lineage,omitempty"`   // likewise: the entities of the records that the session read last
-	Astray    bool         `json:"astray,omitempty"`    // of an act on a record: the user did not ask for its effect, and its destination was new to an agent that seldom has new ones
+	Astray    bool         `json:"astray,omitempty"`    // of an act on a record: the user did not ask for its effect, and its destination was new to an agent that seldom does both
 }
 
 // FactKind says what a fact is about.

@@ -89,8 +89,8 @@ const (
 func (e *Engine) Facts() []Fact { return e.facts }
 
 // tell gathers the facts of an event that was judged, of which it was known before
-// whether it strays to a new destination.
-func (e *Engine) tell(a *agent, ev *event.Event, strays bool) {
+// whether it goes astray, if nobody asked for it.
+func (e *Engine) tell(a *agent, ev *event.Event, astray bool) {
 	if len(e.rules.Joint) == 0 {
 		return
 	}
@@ -103,7 +103,7 @@ func (e *Engine) tell(a *agent, ev *event.Event, strays bool) {
 	switch ev.Name {
 	case event.ToolCall, event.ToolDefinition:
 		e.tellTool(a, ev)
-		e.tellActed(a, ev, strays)
+		e.tellActed(a, ev, astray)
 	case event.MemoryRead, event.MemoryWrite:
 		e.tellRecord(a, ev)
 	case event.Delegation:
@@ -132,13 +132,14 @@ func (e *Engine) tellTool(a *agent, ev *event.Event) {
 }
 
 // tellActed tells on the word of which memory records an effectful call may be.
-func (e *Engine) tellActed(a *agent, ev *event.Event, strays bool) {
+func (e *Engine) tellActed(a *agent, ev *event.Event, astray bool) {
 	s := a.profile.find(ev.Session)
 	if s == nil || s.read[0] == 0 || !effectful(ev) || !fromMemory(ev) {
 		return
 	}
 	asked, known := s.asked(ev.Effect)
-	astray, deed := strays && known && !asked, uint64(actsOn)
+	astray = astray && known && !asked
+	deed := uint64(actsOn)
 	if astray {
 		deed = actsAstray
 	}

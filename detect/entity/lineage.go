@@ -13,7 +13,7 @@ const lineageDepth = 3
 // come from a trusted origin, but was written by a session into which content from outside
 // had come, or which had read such a record: the record inherits it, whatever its
 // writer says of it. Since most of what such sessions write is harmless, the call must be
-// one that the user did not ask for, to a destination that was new to an agent which seldom has new ones.
+// one that the user did not ask for, to a destination that was new, by an agent which seldom does both.
 // How often that happens is counted for the tenant as a whole: stores have too few
 // such calls each, and are too many. It says nothing of records beyond three others, of more than the
 // two that a session read last before it wrote, and of calls of which destination or wish are not known.
