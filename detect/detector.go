@@ -31,8 +31,12 @@ type About struct {
 	ATLAS    []string // MITRE ATLAS techniques
 }
 
-// A View is what a detector may look at.
-type View struct {
+// A View is what a detector may look at. It is valid while its event is judged.
+type View struct{ *sight }
+
+// sight is what is in view: behind a pointer, because each event is looked at some
+// forty times.
+type sight struct {
 	Event   *event.Event
 	Profile *Profile
 	Session *Session // of the event; empty where the event has none
@@ -46,7 +50,7 @@ type View struct {
 	priors    *[maxDetectors]Prior // of the group, by slot; nil where nothing is known of its peers
 	passed    time.Duration        // since time was paid for last; 0: it is not due yet
 	ahead     time.Duration        // by which the event's clock was, where that was too far to be believed
-	occasions *[kinds]occasion     // what the event is to each kind of novelty
+	occasions [kinds]occasion      // what the event is to each kind of novelty
 }
 
 // ask asks whether what the event in view is to a kind of novelty surprises, of an

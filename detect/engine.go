@@ -31,7 +31,7 @@ type Engine struct {
 	peers     *Peers                          // nil: every agent is held against its own past alone
 	priors    map[*Group]*[maxDetectors]Prior // of the peers, by slot
 	none      Session                         // of an event without one
-	occasions [kinds]occasion                 // of the event in view
+	sight     sight                           // of the event in view
 	facts     []Fact                          // of the event observed last
 	census    *Census                         // nil: none is taken
 	trust     Trust                           // nil: anybody's word is taken
@@ -115,7 +115,8 @@ func (e *Engine) Evidence(ev *event.Event) float64 {
 }
 
 func (e *Engine) view(ev *event.Event, p *Profile) View {
-	v := View{Event: ev, Profile: p, Session: p.find(ev.Session), bill: e.bill, occasions: &e.occasions}
+	e.sight = sight{Event: ev, Profile: p, Session: p.find(ev.Session), bill: e.bill}
+	v := View{&e.sight}
 	if v.Session == nil {
 		e.none = Session{}
 		v.Session = &e.none
@@ -199,7 +200,7 @@ func (e *Engine) judge(ev *event.Event, a *agent, ahead time.Duration) []Finding
 	}
 	v := e.view(ev, p)
 	v.passed, v.ahead = passed, ahead
-	e.occasions = occasions(v)
+	v.occasions = occasions(v)
 
 	var found []Finding
 	var fired, odd uint16

@@ -27,6 +27,17 @@ func TestFactRoundTrip(t *testing.T) {
 	}
 }
 
+func TestPackedFactIsTheFact(t *testing.T) {
+	var buf []byte
+	for _, want := range []detect.Fact{{}, theft(), full(), {Agent: "a", Time: -1, Latest: 1 << 62, Chain: []string{"", "b"}, Deployed: true}} {
+		var p detect.PackedFact
+		p, buf = want.Pack(buf)
+		if diff := gocmp.Diff(want, p.Unpack()); diff != "" || p.Agent() != want.Agent {
+			t.Errorf("agent %q (-want +got):\n%s", p.Agent(), diff)
+		}
+	}
+}
+
 // full is a fact that has everything, whether or not any fact has all of it.
 func full() detect.Fact {
 	f := theft()
@@ -36,6 +47,10 @@ func full() detect.Fact {
 		case reflect.String:
 			if v.String() == "" {
 				v.SetString("\"<" + v.Type().Name() + ">\u2028é\n")
+			}
+		case reflect.Slice:
+			if v.IsNil() {
+				v.Set(reflect.ValueOf([]string{"", "x"}))
 			}
 		case reflect.Bool:
 			v.SetBool(true)
@@ -154,8 +169,10 @@ func asEncodingJSON(b []byte) (f detect.Fact, err error) {
 		return f, err
 	}
 	err = json.Unmarshal(b, &f)
-	if len(f.Chain) == 0 {
-		f.Chain = nil
+	for _, list := range []*[]string{&f.Chain, &f.Lineage} {
+		if len(*list) == 0 {
+			*list = nil
+		}
 	}
 	return f, err
 }
@@ -226,6 +243,9 @@ func FuzzParseFact(f *testing.F) {
 		got, err := detect.ParseFact(fact.AppendJSON(nil))
 		if err != nil || gocmp.Diff(fact, got) != "" {
 			t.Errorf("%s is read, written and read again as %+v, %v", b, got, err)
+		}
+		if p, _ := fact.Pack(nil); gocmp.Diff(fact, p.Unpack()) != "" {
+			t.Errorf("%+v is packed and unpacked as %+v", fact, p.Unpack())
 		}
 	})
 }

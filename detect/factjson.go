@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -82,12 +81,11 @@ func appendTrue(dst []byte, member string, is bool) []byte {
 	return append(dst, member...)
 }
 
-// ParseFact reads what [Fact.AppendJSON] appended, into memory of its own: one piece for
-// all strings. What is no fact is refused; members that are not known are left out.
-// It is written by hand because facts are read by the million when a partition of them
-// is taken over.
+// ParseFact reads what [Fact.AppendJSON] appended. The strings of the fact are those of b.
+// What is no fact is refused; members that are not known are left out. It is written by
+// hand because facts are read by the million when a partition of them is taken over.
 func ParseFact(b []byte) (Fact, error) {
-	m := event.MembersOf(bytes.Clone(b))
+	m := event.MembersOf(b)
 	var f Fact
 	for m.Next() {
 		f.member(&m)

@@ -140,7 +140,7 @@ func TestTenantsAreHeldAgainstTheirOwn(t *testing.T) {
 	p := &Peers{Groups: map[string]*Group{"clerk\x00acme": role, "\x00acme": tenant, everybody: all}}
 	f := func(name, of string, want *Group) {
 		t.Helper()
-		if got := p.of(View{Event: &event.Event{Role: name, Tenant: of}, Profile: &Profile{}}); got != want {
+		if got := p.of(View{&sight{Event: &event.Event{Role: name, Tenant: of}, Profile: &Profile{}}}); got != want {
 			t.Errorf("%s of %s has another group than it should", name, of)
 		}
 	}
@@ -252,7 +252,7 @@ func TestAHeartbeatIsNoSession(t *testing.T) {
 	call := errand("a", 1)[2]
 	call.Session = ""
 	for _, ev := range []*event.Event{beat, call} {
-		(&Census{}).exam(g, nil, View{Event: ev, Profile: &Profile{}, Session: &Session{}}, false, true, 0)
+		(&Census{}).exam(g, nil, View{&sight{Event: ev, Profile: &Profile{}, Session: &Session{}}}, false, true, 0)
 	}
 	if n := len(g.seen.sessions); n != 1 {
 		t.Errorf("%d sessions of a heartbeat and a call outside of sessions, want the call alone", n)

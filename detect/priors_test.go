@@ -93,7 +93,7 @@ func TestAnAgentUnderAttackCountsLittle(t *testing.T) {
 	for i := range 1000 {
 		ev := &event.Event{Agent: "a", Time: start + event.Timestamp(i)*event.Timestamp(time.Hour)}
 		p.last = instantOf(ev.Time)
-		l.take(View{Event: ev, Profile: &p}, 1, time.Hour)
+		l.take(View{&sight{Event: ev, Profile: &p}}, 1, time.Hour)
 		if i == 23 && l.agents[0].odd[0] != 1 {
 			t.Errorf("%d surprises counted on one day, want 1", l.agents[0].odd[0])
 		}
@@ -125,7 +125,7 @@ func TestPriorsOfPeersAreInForce(t *testing.T) {
 		e.UsePeers(peers)
 		p := Profile{vouched: true, first: instantOf(start), last: instantOf(start + event.Timestamp(10*24*time.Hour))}
 		v := e.view(&event.Event{Agent: "a", Role: "clerk", Time: start, Privilege: "mail:send", Effect: event.Send}, &p)
-		e.occasions = occasions(v)
+		v.occasions = occasions(v)
 		return FirstUse{Prior{A: .05, B: 45, Youth: .01}}.Judge(v).Rate
 	}
 	rate := .05/45 + .001

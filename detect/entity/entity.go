@@ -30,6 +30,7 @@ type Engine struct {
 	limit   int // of entities
 	stats   Stats
 	sources []string // of the findings of the fact observed last
+	buf     []byte
 }
 
 // joint is a detector in force.
@@ -72,7 +73,7 @@ func (e *Engine) Entities() int { return len(e.things) }
 func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 	e.stats.Facts++
 	e.sources = e.sources[:0]
-	f = keep(f)
+	f = e.keep(f)
 	g := e.group(f)
 	g.see(f)
 	var found []detect.Finding
@@ -98,22 +99,11 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 func (e *Engine) Sources() []string { return e.sources }
 
 // keep returns a fact of its own memory.
-func keep(f *detect.Fact) *detect.Fact {
-	k := *f
-	for _, s := range []*string{&k.Entity, &k.Tenant, &k.Event, &k.Agent, &k.Source, &k.Role, &k.Session, &k.User, &k.Parent, &k.Credential.ID,
-		&k.Credential.Issuer, &k.Credential.Subject, &k.Delegate, &k.Server, &k.Tool, &k.Hash, (*string)(&k.Effect), &k.Store, &k.Record} {
-		*s = strings.Clone(*s)
-	}
-	k.Chain, k.Lineage = keepAll(f.Chain), keepAll(f.Lineage)
+func (e *Engine) keep(f *detect.Fact) *detect.Fact {
+	var packed detect.PackedFact
+	packed, e.buf = f.Pack(e.buf)
+	k := packed.Unpack()
 	return &k
-}
-
-func keepAll(list []string) []string {
-	list = slices.Clone(list)
-	for i := range list {
-		list[i] = strings.Clone(list[i])
-	}
-	return list
 }
 
 // earlier is the order of facts: by the time of their events.

@@ -51,12 +51,28 @@ type sharing struct {
 type shared struct {
 	*sharing
 	partition int
-	queue     *entity.Queue[stream.Record] // of facts, each with its record, but for the value
-	fresh     waiting                      // facts that are not on the waiting list yet
+	queue     *entity.Queue[told] // of facts
+	fresh     waiting             // facts that are not on the waiting list yet
 	engine    *entity.Engine
 	counted   entity.Stats
 	out       *stream.Producer // of findings and rejects
 	unsent    bool
+}
+
+// told is what is kept of the record that a fact came in.
+type told struct {
+	offset int64
+	at     int64  // ms
+	source string // what the header of its source says; empty where there is none
+}
+
+// record is the record, but for its value.
+func (w *shared) record(t told) *stream.Record {
+	r := &stream.Record{Topic: w.topics.Facts, Partition: w.partition, Offset: t.offset, Time: time.UnixMilli(t.at)}
+	if t.source != "" {
+		r.Headers = []stream.Header{{Key: event.SourceHeader, Value: []byte(t.source)}}
+	}
+	return r
 }
 
 // errReached ends the reading of a partition where its processing begins.
@@ -66,7 +82,7 @@ var errReached = errors.New("reached")
 // what was held back is held back again.
 func (s *sharing) open(ctx context.Context, p stream.Owned) (stream.Processor, error) {
 	started := time.Now()
-	w := &shared{sharing: s, partition: p.Partition, queue: entity.NewQueue[stream.Record](maxHeld), engine: entity.New(s.rules)}
+	w := &shared{sharing: s, partition: p.Partition, queue: entity.NewQueue[told](maxHeld), engine: entity.New(s.rules)}
 	w.engine.SetLimit(s.cfg.MaxEntities)
 	var err error
 	if w.out, err = s.client.NewProducer(ctx); err != nil {
@@ -141,8 +157,8 @@ func (w *shared) wait() {
 	}
 }
 
-// take takes one record in. For each fact that can be judged now it calls found with the
-// record of the fact and what follows from it, and for a record that cannot be, why not.
+// take takes one record in. For each fact that can be judged now and from which something
+// follows it calls found with the record of the fact and that, and for a record that cannot be, why not.
 func (w *shared) take(r *stream.Record, found func(from *stream.Record, f []detect.Finding, err error) error) error {
 	until, err := w.receive(r)
 	if err != nil {
@@ -154,7 +170,10 @@ func (w *shared) take(r *stream.Record, found func(from *stream.Record, f []dete
 			return nil
 		}
 		all, err := w.judge(f)
-		if err := found(&from, all, err); err != nil {
+		if len(all) == 0 && err == nil {
+			continue
+		}
+		if err := found(w.record(from), all, err); err != nil {
 			return err
 		}
 	}
@@ -173,7 +192,12 @@ func (w *shared) receive(r *stream.Record) (until event.Timestamp, err error) {
 	if err != nil {
 		return 0, err
 	}
-	from := stream.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time, Headers: sourceOf(r)}
+	from := told{offset: r.Offset, at: r.Time.UnixMilli()}
+	for _, h := range r.Headers {
+		if h.Key == event.SourceHeader {
+			from.source = string(h.Value)
+		}
+	}
 	if w.queue.Add(&f, from) {
 		w.fresh.join(waiting{taken: r.Time, until: f.Place()})
 	}
