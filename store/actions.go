@@ -144,15 +144,7 @@ func fetch(ctx context.Context, consumer jetstream.Consumer) (msgs []jetstream.M
 
 // storeMessages stores the outcomes in msgs and acknowledges them.
 func (s *Store) storeMessages(ctx context.Context, msgs []jetstream.Msg, keys command.Keyring) error {
-	var rows []item[actionRow]
-	for _, m := range msgs {
-		row, src, err := decodeOutcome(m, keys)
-		if err != nil {
-			s.refuse(Refused{Table: "actions", Topic: m.Subject(), Offset: src.offset, Err: err})
-			continue
-		}
-		rows = append(rows, item[actionRow]{row, 2*len(m.Data()) + 512, src})
-	}
+	rows := decodeOutcomes(s, msgs, keys)
 	if len(rows) > 0 {
 		if err := s.storeActions(ctx, msgs, rows); err != nil {
 			return err
@@ -203,7 +195,20 @@ func (s *Store) storeActions(ctx context.Context, msgs []jetstream.Msg, rows []i
 // progressEvery is well below the time after which NATS delivers a message again.
 const progressEvery = 10 * time.Second
 
-func decodeOutcome(m jetstream.Msg, keys command.Keyring) (row actionRow, src position, err error) {
+// decodeOutcomes makes rows of messages, and refuses those that are none.
+func decodeOutcomes[M message](s *Store, msgs []M, keys command.Keyring) (rows []item[actionRow]) {
+	for _, m := range msgs {
+		row, src, err := decodeOutcome(m, keys)
+		if err != nil {
+			s.refuse(Refused{Table: "actions", Topic: m.Subject(), Offset: src.offset, Err: err})
+			continue
+		}
+		rows = append(rows, item[actionRow]{row, 2*len(m.Data()) + 512, src})
+	}
+	return rows
+}
+
+func decodeOutcome(m message, keys command.Keyring) (row actionRow, src position, err error) {
 	src = position{topic: m.Subject()}
 	meta, err := m.Metadata()
 	if err != nil {

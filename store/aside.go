@@ -2,46 +2,136 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // asideInterval is how often it is asked what ClickHouse has set aside.
-const asideInterval = time.Minute
+const asideInterval = 10 * time.Second
 
-const brokenParts = `SELECT count() FROM system.detached_parts WHERE database = ? AND startsWith(reason, 'broken')`
+// A part that ClickHouse could not read when it started, and went on without. It
+// stays among the detached parts until what was in it is stored again.
+type part struct {
+	table     string
+	partition string // such as 20261123; "all" where the table has no partitions
+	name      string
+}
 
-// watchAside tells of the parts of tables that ClickHouse could not read when it
-// started, and went on without. Their rows are missing, unless the parts that one was
-// merged from were still there; nothing else says so.
-func (s *Store) watchAside(ctx context.Context) {
+const brokenParts = `SELECT table, ifNull(partition_id, ''), name FROM system.detached_parts
+WHERE database = ? AND startsWith(reason, 'broken') ORDER BY table, name`
+
+// aside lists the parts that are set aside.
+func (s *Store) aside(ctx context.Context) (parts []part, err error) {
+	rows, err := s.admin.Query(ctx, brokenParts, s.cfg.Database)
+	if err != nil {
+		return nil, fmt.Errorf("list parts set aside: %w", err)
+	}
+	err = each(rows, func() error {
+		var p part
+		if err := rows.Scan(&p.table, &p.partition, &p.name); err != nil {
+			return err
+		}
+		parts = append(parts, p)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list parts set aside: %w", err)
+	}
+	return parts, nil
+}
+
+// forget removes a part whose rows are stored again.
+func (s *Store) forget(ctx context.Context, p part) error {
+	if err := s.conn.Exec(ctx, "ALTER TABLE "+p.table+" DROP DETACHED PART "+quoted(p.name)+" SETTINGS allow_drop_detached = 1"); err != nil {
+		return fmt.Errorf("drop %s, set aside from %s: %w", p.name, p.table, err)
+	}
+	return nil
+}
+
+// RunRestore stores again, from Kafka and JetStream, what was in parts that
+// ClickHouse has set aside, until ctx ends. Of the processes of this role, only
+// that does which owns the first partition of the events. A part is dropped when
+// that is done, and not before: whoever comes next begins anew with what is left.
+func (s *Store) RunRestore(ctx context.Context, o Origins) error {
 	tick := time.NewTicker(asideInterval)
 	defer tick.Stop()
-	for known := uint64(0); ; {
-		var n uint64
-		switch err := s.admin.QueryRow(ctx, brokenParts, s.cfg.Database).Scan(&n); {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			s.log.Debug("parts set aside not asked for", "err", err)
-		default:
-			if n > known {
-				s.log.Error("ClickHouse has set parts of tables aside that it cannot read: rows may be missing", "parts", n,
-					"see", "system.detached_parts", "remedy", "reset the offsets of this role's groups to store again what Kafka keeps, then drop the detached parts")
-			}
-			known = n
-			s.metrics.aside.Set(float64(n))
+	lost := map[part]bool{} // what nobody keeps any more; told once
+	for {
+		if err := s.restoreAside(ctx, o, lost); err != nil && ctx.Err() == nil {
+			s.log.Warn("rows of parts set aside not stored again yet", "err", err, "retry_in", asideInterval)
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		}
 	}
 }
 
+// restoreAside looks once, and stores again what was in new parts.
+func (s *Store) restoreAside(ctx context.Context, o Origins, lost map[part]bool) error {
+	parts, err := s.aside(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		s.metrics.aside.Set(float64(len(parts)))
+		s.metrics.lost.Set(float64(len(lost)))
+	}()
+	for p := range lost {
+		if !slices.Contains(parts, p) { // a person has dropped it
+			delete(lost, p)
+		}
+	}
+	byTable := map[string][]part{}
+	for _, p := range parts {
+		if !lost[p] {
+			byTable[p.table] = append(byTable[p.table], p)
+		}
+	}
+	s.metrics.aside.Set(float64(len(parts)))
+	if s.leading.Load() == 0 {
+		return nil
+	}
+	for table, set := range byTable {
+		s.log.Warn("ClickHouse has set parts of a table aside that it cannot read: storing their rows again", "table", table, "parts", len(set))
+		rows, whole, err := s.restore(ctx, o, table, set)
+		if err != nil {
+			return fmt.Errorf("restore %s: %w", table, err)
+		}
+		s.metrics.restored.WithLabelValues(table).Add(float64(rows))
+		s.log.Info("rows stored again", "table", table, "rows", rows)
+		for _, p := range set {
+			if !whole(p) {
+				lost[p] = true
+				s.log.Error("a part of a table is set aside, and not all that was in it is kept elsewhere: rows may be lost", "table", table, "part", p.name,
+					"remedy", "see system.detached_parts, and drop the part when nothing can be had of it")
+				continue
+			}
+			if err := s.forget(ctx, p); err != nil {
+				return err
+			}
+			parts = slices.DeleteFunc(parts, func(q part) bool { return p == q })
+		}
+	}
+	return nil
+}
+
+// lead notes that this process owns the first partition of the events until ctx ends.
+func (s *Store) lead(ctx context.Context) {
+	s.leading.Add(1)
+	context.AfterFunc(ctx, func() { s.leading.Add(-1) })
+}
+
 func newAside() prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Name: "stakeout_store_parts_set_aside",
-		Help: "Parts of the tables that ClickHouse could not read and went on without; rows may be missing."})
+		Help: "Parts of the tables that ClickHouse could not read and went on without; their rows are stored again."})
+}
+
+func newLost() prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: "stakeout_store_parts_lost",
+		Help: "Of the parts set aside, those of which Kafka and JetStream do not keep all rows any more."})
 }

@@ -116,49 +116,54 @@ func draftsTable() table[caseRow] {
 // RunCases stores what triage tells of incidents until ctx ends, as [Store.RunActions] does for actions.
 func (s *Store) RunCases(ctx context.Context, js jetstream.JetStream, keys command.Keyring) error {
 	return s.follow(ctx, js, command.Actions, command.CaseConsumer, func(ctx context.Context, msgs []jetstream.Msg) error {
-		var incidents, dispositions, suppressions, drafts []item[caseRow]
-		for _, m := range msgs {
-			row, src, err := decodeCase(m, keys)
-			if err != nil {
-				s.refuse(Refused{Table: "incidents", Topic: m.Subject(), Offset: src.offset, Err: err})
-				continue
-			}
-			if row.Draft != nil { // a draft changes nothing but that there is one
-				drafts = append(drafts, item[caseRow]{row, len(m.Data()), src})
-				continue
-			}
-			incidents = append(incidents, item[caseRow]{row, len(m.Data()), src})
-			if row.Disposition != nil {
-				dispositions = append(dispositions, item[caseRow]{row, len(m.Data()), src})
-			}
-			if row.Suppression != nil {
-				suppressions = append(suppressions, item[caseRow]{row, len(m.Data()), src})
-			}
-		}
-		if len(drafts) > 0 {
-			if err := draftsTable().insert(ctx, s.conn, drafts); err != nil {
-				return err
-			}
-		}
-		if len(incidents) == 0 {
-			return nil
-		}
-		// Dispositions first: an incident that is shown has them.
-		if len(dispositions) > 0 {
-			if err := dispositionsTable().insert(ctx, s.conn, dispositions); err != nil {
-				return err
-			}
-		}
-		if len(suppressions) > 0 {
-			if err := suppressionsTable().insert(ctx, s.conn, suppressions); err != nil {
-				return err
-			}
-		}
-		return incidentsTable().insert(ctx, s.conn, incidents)
+		return storeCases(ctx, s, msgs, keys)
 	})
 }
 
-func decodeCase(m jetstream.Msg, keys command.Keyring) (row caseRow, src position, err error) {
+// storeCases stores what messages tell of incidents.
+func storeCases[M message](ctx context.Context, s *Store, msgs []M, keys command.Keyring) error {
+	var incidents, dispositions, suppressions, drafts []item[caseRow]
+	for _, m := range msgs {
+		row, src, err := decodeCase(m, keys)
+		if err != nil {
+			s.refuse(Refused{Table: "incidents", Topic: m.Subject(), Offset: src.offset, Err: err})
+			continue
+		}
+		if row.Draft != nil { // a draft changes nothing but that there is one
+			drafts = append(drafts, item[caseRow]{row, len(m.Data()), src})
+			continue
+		}
+		incidents = append(incidents, item[caseRow]{row, len(m.Data()), src})
+		if row.Disposition != nil {
+			dispositions = append(dispositions, item[caseRow]{row, len(m.Data()), src})
+		}
+		if row.Suppression != nil {
+			suppressions = append(suppressions, item[caseRow]{row, len(m.Data()), src})
+		}
+	}
+	if len(drafts) > 0 {
+		if err := draftsTable().insert(ctx, s.conn, drafts); err != nil {
+			return err
+		}
+	}
+	if len(incidents) == 0 {
+		return nil
+	}
+	// Dispositions first: an incident that is shown has them.
+	if len(dispositions) > 0 {
+		if err := dispositionsTable().insert(ctx, s.conn, dispositions); err != nil {
+			return err
+		}
+	}
+	if len(suppressions) > 0 {
+		if err := suppressionsTable().insert(ctx, s.conn, suppressions); err != nil {
+			return err
+		}
+	}
+	return incidentsTable().insert(ctx, s.conn, incidents)
+}
+
+func decodeCase(m message, keys command.Keyring) (row caseRow, src position, err error) {
 	src = position{topic: m.Subject()}
 	meta, err := m.Metadata()
 	if err != nil {

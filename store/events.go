@@ -28,20 +28,28 @@ func (d *eventDecoder) decode(r *stream.Record) (row eventRow, size int, err err
 	}
 	size = keep(&row.Event)
 	row.ingested = r.Time
-	row.src = event.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
-	for i := range r.Headers {
-		if r.Headers[i].Key != event.SourceHeader {
-			continue
-		}
-		if err := d.src.Parse(r.Headers[i].Value); err != nil {
-			return eventRow{}, 0, err
-		}
-		row.src = d.src
+	if row.src, err = d.source(r); err != nil {
+		return eventRow{}, 0, err
 	}
 	if row.ID == "" {
 		row.ID = fmt.Sprintf("%s/%d/%d", row.src.Topic, row.src.Partition, row.src.Offset)
 	}
 	return row, size, nil
+}
+
+// source is where a record says that it comes from, or where it stands itself.
+func (d *eventDecoder) source(r *stream.Record) (event.Source, error) {
+	src := event.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+	for i := range r.Headers {
+		if r.Headers[i].Key != event.SourceHeader {
+			continue
+		}
+		if err := d.src.Parse(r.Headers[i].Value); err != nil {
+			return event.Source{}, err
+		}
+		src = d.src
+	}
+	return src, nil
 }
 
 // keep gives e memory of its own, one block for all of its strings, and returns

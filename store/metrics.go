@@ -9,14 +9,16 @@ import (
 
 // metrics counts what the writers do, by table.
 type metrics struct {
-	reg     prometheus.Registerer
-	rows    *prometheus.CounterVec
-	batches *prometheus.CounterVec
-	retries *prometheus.CounterVec
-	refused *prometheus.CounterVec
-	seconds *prometheus.HistogramVec
-	aside   prometheus.Gauge
-	all     []prometheus.Collector
+	reg      prometheus.Registerer
+	rows     *prometheus.CounterVec
+	batches  *prometheus.CounterVec
+	retries  *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	restored *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	aside    prometheus.Gauge
+	lost     prometheus.Gauge
+	all      []prometheus.Collector
 }
 
 func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
@@ -25,16 +27,18 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "stakeout_store_" + name, Help: help}, label)
 	}
 	m := &metrics{
-		reg:     reg,
-		rows:    counter("rows_total", "Rows that ClickHouse acknowledged; a replayed row counts again."),
-		batches: counter("batches_total", "Batches that ClickHouse acknowledged."),
-		retries: counter("retries_total", "Batches that had to be sent again."),
-		refused: counter("refused_total", "Records that are no rows, and rows that ClickHouse does not take."),
+		reg:      reg,
+		rows:     counter("rows_total", "Rows that ClickHouse acknowledged; a replayed row counts again."),
+		batches:  counter("batches_total", "Batches that ClickHouse acknowledged."),
+		retries:  counter("retries_total", "Batches that had to be sent again."),
+		refused:  counter("refused_total", "Records that are no rows, and rows that ClickHouse does not take."),
+		restored: counter("restored_rows_total", "Rows stored again because ClickHouse had set parts aside that it could not read; some may not have been missing."),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "stakeout_store_insert_seconds", Help: "Time of one insert, failed ones included.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}, label),
 		aside: newAside(),
+		lost:  newLost(),
 	}
-	m.all = []prometheus.Collector{m.rows, m.batches, m.retries, m.refused, m.seconds, m.aside, queues{s}}
+	m.all = []prometheus.Collector{m.rows, m.batches, m.retries, m.refused, m.restored, m.seconds, m.aside, m.lost, queues{s}}
 	return m
 }
 
@@ -53,7 +57,7 @@ func (m *metrics) register() error {
 
 // expect has the counters of a table start at zero: what first appears as 1 is no increase to Prometheus.
 func (m *metrics) expect(table string) {
-	for _, c := range []*prometheus.CounterVec{m.rows, m.batches, m.retries, m.refused} {
+	for _, c := range []*prometheus.CounterVec{m.rows, m.batches, m.retries, m.refused, m.restored} {
 		c.WithLabelValues(table)
 	}
 }

@@ -52,7 +52,10 @@ func (p *processor[T]) Process(ctx context.Context, batch []stream.Record) error
 func (p *processor[T]) Checkpoint(ctx context.Context) error { return p.w.flush(ctx, p.mark) }
 
 // OpenEvents is the [stream.Opener] for the topic of events.
-func (s *Store) OpenEvents(context.Context, stream.Owned) (stream.Processor, error) {
+func (s *Store) OpenEvents(ctx context.Context, o stream.Owned) (stream.Processor, error) {
+	if o.Partition == 0 {
+		s.lead(ctx)
+	}
 	return &processor[eventRow]{s: s, w: s.events, decode: new(eventDecoder).decode}, nil
 }
 

@@ -36,6 +36,7 @@ type Store struct {
 	admin   driver.Conn // outside, for when the database is not there yet
 	metrics *metrics
 	refused atomic.Pointer[func(Refused)]
+	leading atomic.Int64 // ownerships of the first partition of the events
 
 	events   *writer[eventRow]
 	findings *writer[findingRow]
@@ -89,7 +90,6 @@ func Open(ctx context.Context, cfg Config, reg prometheus.Registerer, log *slog.
 	if err := s.metrics.register(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.end())
 	}
-	s.writers.Go(func() { s.watchAside(work) })
 	return s, nil
 }
 

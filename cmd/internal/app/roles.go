@@ -257,6 +257,9 @@ func (p *process) store(ctx context.Context) error {
 	for _, name := range []string{command.Actions, command.Acks} {
 		g.Go(func() error { return s.RunAudit(ctx, js, name) })
 	}
+	from := store.Origins{Kafka: p.client, Events: p.cfg.Topics.Events, Findings: p.cfg.Topics.Findings, Profiles: p.cfg.Topics.Profiles, Rejects: p.cfg.Topics.Rejects,
+		JetStream: js, Keys: p.cfg.Actions.Trust}
+	g.Go(func() error { return s.RunRestore(ctx, from) })
 	return errors.Join(g.Wait(), s.Close())
 }
 
