@@ -31,6 +31,9 @@ const (
 	Drifted    State = "drifted" // away from its own past, reported, not gone back
 )
 
+// States lists them.
+func States() []State { return []State{Learning, Relearning, Active, Stale, Drifted} }
+
 // staleAfter is how long an agent may be silent until its baseline is stale. It is
 // still judged by it: who comes back after long may be somebody else.
 const staleAfter = 30 * 24 * time.Hour

@@ -16,3 +16,9 @@ const (
 	DataExfiltration  = "exfiltration"
 	LoopAmplification = "loop-amplification"
 )
+
+// Threats lists them.
+func Threats() []string {
+	return []string{PrivilegeDrift, ConfusedDeputy, PromptInjection, MemoryPoisoning, UnscopedInheritance, CredentialEscalation, ToolPoisoning, Supply,
+		TelemetryTampering, DataExfiltration, LoopAmplification}
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/triage/command"
 )
 
 // # How findings come together
@@ -75,18 +76,16 @@ func entitiesOf(f *detect.Finding) []detect.Entity {
 	return all
 }
 
-func incidentKey(id string) string { return "incident." + id }
-
 // loadIncident reads the incident with the id; one without an id where there is none.
 func loadIncident(ctx context.Context, b *bus, id string) (*incident, error) {
-	i, rev, err := load[incident](ctx, b.incidents, incidentKey(id))
+	i, rev, err := load[incident](ctx, b.incidents, command.IncidentKey(id))
 	i.revision = rev
 	return &i, err
 }
 
 // saveIncident writes i if nobody has changed it since it was read; else errConflict.
 func saveIncident(ctx context.Context, b *bus, i *incident) error {
-	rev, err := save(ctx, b.incidents, incidentKey(i.ID), i, i.revision)
+	rev, err := save(ctx, b.incidents, command.IncidentKey(i.ID), i, i.revision)
 	if err == nil {
 		i.revision = rev
 	}

@@ -116,7 +116,7 @@ func (t *Triage) hearApproval(ctx context.Context, b *bus, m command.Message) er
 // before may have ended on the way.
 func (t *Triage) change(ctx context.Context, b *bus, action string, fn func(*record) (result string, changed bool, err error)) (string, error) {
 	for {
-		r, rev, err := load[record](ctx, b.records, recordKey(action))
+		r, rev, err := load[record](ctx, b.records, command.ActionKey(action))
 		if err != nil {
 			return "", err
 		}

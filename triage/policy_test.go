@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,4 +204,13 @@ func TestConfigValidate(t *testing.T) {
 	f("timeout: ", func(c *Config) { c.Timeout = 0 })
 	f("retention: ", func(c *Config) { c.Retention = 0 })
 	f("replicas: ", func(c *Config) { c.Replicas = 0 })
+}
+
+// TestKindsAreAll has every kind that a step may have be one that there is.
+func TestKindsAreAll(t *testing.T) {
+	for _, k := range Kinds() {
+		if !slices.Contains(command.Kinds(), k) {
+			t.Errorf("%s is not among %v", k, command.Kinds())
+		}
+	}
 }

@@ -7,13 +7,11 @@ import (
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
-func recordKey(action string) string { return "action." + action }
-
 // apply makes the record of a proposed action, or makes the one there is firmer,
 // and does what it owes.
 func (t *Triage) apply(ctx context.Context, b *bus, p proposal) error {
 	for {
-		r, rev, err := load[record](ctx, b.records, recordKey(p.Action.ID))
+		r, rev, err := load[record](ctx, b.records, command.ActionKey(p.Action.ID))
 		if err != nil {
 			return err
 		}
@@ -47,7 +45,7 @@ func (t *Triage) apply(ctx context.Context, b *bus, p proposal) error {
 
 // put saves r and moves its revision on.
 func (t *Triage) put(ctx context.Context, b *bus, r *record, rev *uint64) error {
-	next, err := save(ctx, b.records, recordKey(r.Action.ID), r, *rev)
+	next, err := save(ctx, b.records, command.ActionKey(r.Action.ID), r, *rev)
 	if err != nil {
 		return err
 	}
@@ -69,7 +67,7 @@ func (t *Triage) moved(r *record) {
 // settle does everything that the record of the action owes to the world.
 func (t *Triage) settle(ctx context.Context, b *bus, action string) error {
 	for {
-		r, rev, err := load[record](ctx, b.records, recordKey(action))
+		r, rev, err := load[record](ctx, b.records, command.ActionKey(action))
 		if err != nil || rev == 0 {
 			return err
 		}

@@ -17,15 +17,13 @@ import (
 
 func suppressionID(agent, detector string) string { return hash("suppression", agent, detector) }
 
-func suppressionKey(id string) string { return "suppression." + id }
-
 // suppressed returns the id of the suppression that f falls under; empty for none.
 func (t *Triage) suppressed(ctx context.Context, b *bus, f *detect.Finding) (string, error) {
 	if certain(f) {
 		return "", nil
 	}
 	id := suppressionID(f.Agent, f.Detector)
-	s, rev, err := load[command.Suppression](ctx, b.incidents, suppressionKey(id))
+	s, rev, err := load[command.Suppression](ctx, b.incidents, command.SuppressionKey(id))
 	if err != nil || rev == 0 || !s.Holds(eventNow(t)) || int(f.Severity) > s.Severity {
 		return "", err
 	}
@@ -41,7 +39,7 @@ func (t *Triage) suppress(ctx context.Context, b *bus, i *incident, until event.
 			if err := t.at("suppress"); err != nil {
 				return err
 			}
-			if err := mark(ctx, b.incidents, suppressionKey(s.ID), s); err != nil {
+			if err := mark(ctx, b.incidents, command.SuppressionKey(s.ID), s); err != nil {
 				return err
 			}
 			c := command.Case{Incident: i.public(), Change: command.Suppressed, Suppression: &s, Time: i.Turned}
@@ -56,7 +54,7 @@ func (t *Triage) suppress(ctx context.Context, b *bus, i *incident, until event.
 // unsuppress ends a suppression because an operator says so.
 func (t *Triage) unsuppress(ctx context.Context, b *bus, a command.Approval, operator string) (string, error) {
 	for {
-		s, rev, err := load[command.Suppression](ctx, b.incidents, suppressionKey(a.Action))
+		s, rev, err := load[command.Suppression](ctx, b.incidents, command.SuppressionKey(a.Action))
 		switch {
 		case err != nil:
 			return "", err
@@ -69,7 +67,7 @@ func (t *Triage) unsuppress(ctx context.Context, b *bus, a command.Approval, ope
 		}
 		if !s.Removed {
 			s.Removed, s.RemovedBy = true, operator
-			switch _, err := save(ctx, b.incidents, suppressionKey(s.ID), s, rev); {
+			switch _, err := save(ctx, b.incidents, command.SuppressionKey(s.ID), s, rev); {
 			case errors.Is(err, errConflict):
 				continue
 			case err != nil:

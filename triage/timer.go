@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
+	"github.com/stakeout-project/stakeout/triage/command"
 )
 
 // A timer stands under its own key for every record with a Due. It says only
@@ -51,7 +52,7 @@ func (t *Triage) disarm(ctx context.Context, b *bus, action string) error {
 	if err != nil || rev == 0 {
 		return err
 	}
-	r, _, err := load[record](ctx, b.records, recordKey(action))
+	r, _, err := load[record](ctx, b.records, command.ActionKey(action))
 	if err != nil || r.Due != 0 {
 		return err
 	}
@@ -170,7 +171,7 @@ func (t *Triage) ring(ctx context.Context, id string) error {
 		t.metrics.retries.Inc()
 	}
 	// A timer of a record that waits for something else by now, or for nothing.
-	r, rev, err := load[record](ctx, b.records, recordKey(id))
+	r, rev, err := load[record](ctx, b.records, command.ActionKey(id))
 	switch {
 	case err != nil:
 		return err

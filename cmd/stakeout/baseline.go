@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/stakeout-project/stakeout/cmd/internal/app"
+	"github.com/stakeout-project/stakeout/store"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -22,6 +25,17 @@ events of the agent, in the order of the log; 'stakeout agents' shows the state.
 		Example: example("stakeout agents --state drifted", "stakeout agents "+string(d)+" billing-7 --why 'new duties since Monday'"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var there []store.Agent
+			err := withStore(cmd, g, func(ctx context.Context, _ app.Config, s *store.Store) (err error) {
+				there, err = s.Agents(ctx, store.AgentFilter{Agent: args[0], Limit: 1})
+				return err
+			})
+			switch {
+			case err != nil:
+				return fmt.Errorf("look for agent %.80q: %w", args[0], err)
+			case len(there) == 0:
+				return fmt.Errorf("agent %.80q: is not known; `stakeout agents` shows those there are", args[0])
+			}
 			return g.decide(cmd, command.Approval{Action: command.BaselineID(args[0]), Agent: args[0], Decision: d, Why: why},
 				fmt.Sprintf("%s of %s sent; see `stakeout agents --agent %[2]s`", d, printable(args[0])))
 		},

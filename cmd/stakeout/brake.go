@@ -66,7 +66,8 @@ func printBrakes(cmd *cobra.Command, f format, all []command.Brake, now event.Ti
 }
 
 func newBrakeTurn(g *global, d command.Decision) *cobra.Command {
-	var kind, tenant, why string
+	var kind command.Kind
+	var tenant, why string
 	short := "Have what takes something away wait for a person"
 	if d == command.Release {
 		short = "Let actions go by themselves again, with an empty window"
@@ -80,14 +81,13 @@ response policy where that names some. It stands in the audit log.`,
 		Example: example("stakeout brake " + string(d) + " --kind revoke_token --tenant acme --why 'a bad deployment'"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			k := command.Kind(kind)
-			if k != "" && !k.Contains() {
-				return fmt.Errorf("--kind: %s takes nothing away, so no brake holds it", printable(kind))
+			if kind != "" && !kind.Contains() {
+				return fmt.Errorf("--kind: %s takes nothing away, so no brake holds it", printable(string(kind)))
 			}
-			return g.decide(cmd, command.Approval{Action: command.BrakeID(k, tenant), Decision: d, Kind: k, Tenant: tenant, Why: why}, "decision sent; see `stakeout brake`")
+			return g.decide(cmd, command.Approval{Action: command.BrakeID(kind, tenant), Decision: d, Kind: kind, Tenant: tenant, Why: why}, "decision sent; see `stakeout brake`")
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "of this kind of action only, such as revoke_token")
+	addChoice(cmd, &kind, "kind", "of this kind of action only, such as revoke_token", command.Kinds())
 	cmd.Flags().StringVar(&tenant, "tenant", "", "against agents of this tenant only")
 	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
 	mustSucceed(cmd.MarkFlagRequired("why"))

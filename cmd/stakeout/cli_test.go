@@ -36,6 +36,33 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// TestUnknownNames asks for what cannot be: that nothing is shown would look like an answer.
+func TestUnknownNames(t *testing.T) {
+	for line, want := range map[string]string{
+		"agents --state sleepy":        "learning, reset, active, stale, drifted",
+		"findings --threat drift":      "privilege-drift, confused-deputy, ",
+		"findings --severity urgent":   "informational, low, medium, high, critical",
+		"actions --status done":        "waiting, held, commanded, verified, ",
+		"dwell --kind revoke":          "terminate_session, quarantine_memory, revoke_token",
+		"brake pull --why x --kind no": "suspend, require_approval, ",
+		"rejects --field nosuch":       "event.name, ",
+		"findings --limit -5":          "1 to 10000",
+		"incidents --limit 20000":      "1 to 10000",
+		"coverage --days 0":            "1 to 10000",
+		"suppressions --limit many":    "1 to 10000",
+		"actions --since -24h":         "a time such as 24h",
+		"findings --since yesterday":   "a time such as 24h",
+	} {
+		args := strings.Fields(line)
+		if r := stakeout(t, args...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, want) || !strings.Contains(r.err, args[len(args)-1]) {
+			t.Errorf("stakeout %s: exit status %d, want 1 and one line that names %s:\n%s%s", line, r.code, want, r.out, r.err)
+		}
+	}
+	if out := must(t, "__complete", "actions", "--status", ""); !strings.Contains(out, "waiting\n") {
+		t.Errorf("completion of --status offers %q", out)
+	}
+}
+
 // testHelp expects an example of a command, or of each of those below it.
 func testHelp(t *testing.T, path ...string) {
 	t.Helper()
@@ -203,6 +230,13 @@ func TestTwoPipelines(t *testing.T) {
 		t.Errorf("a second up ends after %s with exit status %d:\n%s%s", r.took, r.code, r.out, r.err)
 	}
 	must(t, "agents", "--config", p.file) // the first is still found
+	for _, args := range [][]string{{"approve", "abc"}, {"reject", "abc"}, {"actions", "undo", "abc"}, {"close", "abc", "--verdict", "benign"}, {"reopen", "abc"}, {"incident", "abc"},
+		{"suppressions", "remove", "abc"}, {"agents", "reset", "abc", "--why", "new duties"}} {
+		if r := stakeout(t, append(args, "--config", p.file)...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, "abc") ||
+			!strings.Contains(r.err, "is not known; `stakeout ") {
+			t.Errorf("stakeout %s: exit status %d, want 1 and one line that says what there is:\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
+		}
+	}
 	p.stop()
 
 	r = stakeout(t, "agents", "--config", p.file)

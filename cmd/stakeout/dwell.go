@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stakeout-project/stakeout/store"
+	"github.com/stakeout-project/stakeout/triage/command"
 )
 
 func newDwell(g *global) *cobra.Command {
@@ -28,8 +29,8 @@ event, so what an agent did before it was stopped by a later action counts.`,
 		head: []string{"FROM", "TO", "COUNT", "P50", "P90", "P99", "MAX"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "against this agent only")
-			cmd.Flags().StringVar(&f.Kind, "kind", "", "of this kind only, such as revoke_token")
-			cmd.Flags().DurationVar(&since, "since", 0, "commanded within this time, such as 24h")
+			addChoice(cmd, &f.Kind, "kind", "of this kind only, such as revoke_token", names(command.Kinds()))
+			addSince(cmd, &since, "commanded within this time, such as 24h")
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]store.Stage, error) {
 			f.Since = ago(since)

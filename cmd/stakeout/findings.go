@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/store"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -16,6 +18,7 @@ import (
 func newFindings(g *global) *cobra.Command {
 	var f store.FindingFilter
 	var since time.Duration
+	var severity string
 	return question[detect.Finding]{
 		use:   "findings",
 		short: "Show what was found",
@@ -23,12 +26,13 @@ func newFindings(g *global) *cobra.Command {
 		head:  []string{"TIME", "SEVERITY", "DETECTOR", "AGENT", "P", "REASON"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "of this agent only")
-			cmd.Flags().StringVar(&f.Threat, "threat", "", "of this threat only, such as privilege-drift")
-			cmd.Flags().DurationVar(&since, "since", 0, "whose event is not older than this, such as 24h")
-			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+			addChoice(cmd, &f.Threat, "threat", "of this threat only, such as privilege-drift", detect.Threats())
+			addChoice(cmd, &severity, "severity", "of this severity or worse, such as high", severities())
+			addSince(cmd, &since, "whose event is not older than this, such as 24h")
+			addMost(cmd, &f.Limit, "limit", 100)
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]detect.Finding, error) {
-			f.Since = ago(since)
+			f.Since, f.MinSeverity = ago(since), detect.Severity(slices.Index(severities(), severity)+1)
 			return s.Findings(ctx, f)
 		},
 		cells: func(f detect.Finding) []string {
@@ -37,10 +41,17 @@ func newFindings(g *global) *cobra.Command {
 	}.command(g)
 }
 
+// severities names those that a finding may have, the least first.
+func severities() (all []string) {
+	for s := detect.Informational; s <= detect.Critical; s++ {
+		all = append(all, s.String())
+	}
+	return all
+}
+
 func newActions(g *global) *cobra.Command {
 	var f store.ActionFilter
 	var since time.Duration
-	var status string
 	cmd := question[command.Outcome]{
 		use:   "actions",
 		short: "Show what was done about it",
@@ -51,12 +62,12 @@ carried out is undone by 'stakeout actions undo ID'.`,
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "against this agent only")
 			cmd.Flags().StringVar(&f.Incident, "incident", "", "of this incident only")
-			cmd.Flags().StringVar(&status, "status", "", "with this status only, such as waiting or verified")
-			cmd.Flags().DurationVar(&since, "since", 0, "that changed within this time, such as 24h")
-			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+			addChoice(cmd, &f.Status, "status", "with this status only, such as waiting or verified", command.Statuses())
+			addSince(cmd, &since, "that changed within this time, such as 24h")
+			addMost(cmd, &f.Limit, "limit", 100)
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]command.Outcome, error) {
-			f.Since, f.Status = ago(since), command.Status(status)
+			f.Since = ago(since)
 			return s.Actions(ctx, f)
 		},
 		cells: func(o command.Outcome) []string {
@@ -74,7 +85,6 @@ carried out is undone by 'stakeout actions undo ID'.`,
 
 func newAgents(g *global) *cobra.Command {
 	var f store.AgentFilter
-	var state string
 	cmd := question[store.Agent]{
 		use:   "agents",
 		short: "Show the agents and the state of their baselines",
@@ -87,11 +97,10 @@ ranks agents by what was found of them lately; half of it is left after three da
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "this agent only")
 			cmd.Flags().StringVar(&f.Role, "role", "", "of this role only")
 			cmd.Flags().StringVar(&f.Tenant, "tenant", "", "of this tenant only")
-			cmd.Flags().StringVar(&state, "state", "", "in this state only: learning, active, stale, drifted or reset")
-			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+			addChoice(cmd, &f.State, "state", "in this state only: "+strings.Join(names(detect.States()), ", "), detect.States())
+			addMost(cmd, &f.Limit, "limit", 100)
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]store.Agent, error) {
-			f.State = detect.State(state)
 			return s.Agents(ctx, f)
 		},
 		cells: func(a store.Agent) []string {
@@ -116,9 +125,9 @@ func newRejects(g *global) *cobra.Command {
 fault, and why. The line itself is not kept: it may hold what nobody wants kept.`,
 		head: []string{"TIME", "WHERE", "FIELD", "POSITION", "SIZE", "REASON"},
 		flags: func(cmd *cobra.Command) {
-			cmd.Flags().StringVar(&f.Field, "field", "", "whose fault is in this field only")
-			cmd.Flags().DurationVar(&since, "since", 0, "not older than this, such as 24h")
-			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+			addChoice(cmd, &f.Field, "field", "whose fault is in this field only, such as time, or "+event.LineField+" for the line as a whole", append(event.FieldNames(), event.LineField))
+			addSince(cmd, &since, "not older than this, such as 24h")
+			addMost(cmd, &f.Limit, "limit", 100)
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]store.Reject, error) {
 			f.Since = ago(since)

@@ -31,8 +31,8 @@ of one shows 'stakeout incident ID', also of one that became part of another; 's
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "of this agent only")
 			cmd.Flags().BoolVar(&f.Open, "open", false, "those only that nobody has closed")
-			cmd.Flags().DurationVar(&since, "since", 0, "whose last event is not older than this, such as 24h")
-			cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+			addSince(cmd, &since, "whose last event is not older than this, such as 24h")
+			addMost(cmd, &f.Limit, "limit", 100)
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]command.Incident, error) {
 			f.Since = ago(since)
@@ -57,14 +57,14 @@ func state(i command.Incident) string {
 }
 
 func newCoverage(g *global) *cobra.Command {
-	days := 30
+	var days int
 	return question[store.Coverage]{
 		use:   "coverage",
 		short: "Show how many findings were looked at before a person saw them",
 		long: `Show by day of the event how many findings have a disposition: the first look that
 triage takes at each of them. It must read 100 %.`,
 		head:  []string{"DAY", "FINDINGS", "DISPOSED", "SHARE"},
-		flags: func(cmd *cobra.Command) { cmd.Flags().IntVar(&days, "days", days, "at most so many") },
+		flags: func(cmd *cobra.Command) { addMost(cmd, &days, "days", 30) },
 		ask:   func(ctx context.Context, s *store.Store) ([]store.Coverage, error) { return s.Coverage(ctx, days) },
 		cells: func(c store.Coverage) []string {
 			return []string{c.Day, fmt.Sprint(c.Findings), fmt.Sprint(c.Disposed), fmt.Sprintf("%.1f %%", 100*c.Share)}
@@ -106,7 +106,7 @@ all of it in order of time. What became part of it from other incidents is there
 				case err != nil:
 					return err
 				case !ok:
-					return fmt.Errorf("incident %s: is not known", printable(args[0]))
+					return fmt.Errorf("incident %.80q: is not known; `stakeout incidents` shows those there are, by their whole ids", args[0])
 				case out == "json":
 					enc := json.NewEncoder(cmd.OutOrStdout())
 					enc.SetIndent("", "  ")

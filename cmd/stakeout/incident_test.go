@@ -83,7 +83,7 @@ policies:
 			t.Errorf("the incident does not tell %q:\n%s", want, shown)
 		}
 	}
-	if r := stakeout(t, "incident", "--config", c.up.file, "nothing"); r.code == 0 || !strings.Contains(r.err, "incident nothing: is not known") {
+	if r := stakeout(t, "incident", "--config", c.up.file, "nothing"); r.code == 0 || !strings.Contains(r.err, `incident "nothing": is not known`) {
 		t.Errorf("an unknown incident: %d, %s", r.code, r.err)
 	}
 	eventually(t, 20*time.Second, func() error {

@@ -12,7 +12,7 @@ import (
 )
 
 func newSuppressions(g *global) *cobra.Command {
-	all, most := false, 100
+	all, most := false, 0
 	cmd := question[store.SuppressionCount]{
 		use:   "suppressions",
 		short: "Show what is not acted on because of a verdict, or end it",
@@ -23,7 +23,7 @@ severe ones, and those of other detectors, are acted on.`,
 		head: []string{"ID", "AGENT", "DETECTOR", "UNTIL", "FINDINGS", "OWNER", "WHY"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().BoolVar(&all, "all", false, "those also that have ended or were removed")
-			cmd.Flags().IntVar(&most, "limit", most, "at most so many")
+			addMost(cmd, &most, "limit", 100)
 		},
 		ask: func(ctx context.Context, s *store.Store) ([]store.SuppressionCount, error) {
 			return s.Suppressions(ctx, time.Now(), all, most)

@@ -31,6 +31,12 @@ const (
 	RevokeToken      Kind = "revoke_token"      // RFC 7009, verified by RFC 7662
 )
 
+// Kinds lists them.
+func Kinds() []Kind {
+	return []Kind{Canary, Watch, Notify, Page, Ticket, Resolve, RiskChange, Signal, Restrict, Suspend, RequireApproval, BlockTool, NarrowScopes,
+		TerminateSession, QuarantineMemory, RevokeToken}
+}
+
 // Contains reports whether an action of kind k takes something away from an agent.
 func (k Kind) Contains() bool {
 	switch k {
@@ -81,6 +87,11 @@ const (
 	Expired    Status = "expired"    // nobody decided in time
 	Undone     Status = "undone"     // its lease ended, or an operator undid it
 )
+
+// Statuses lists them.
+func Statuses() []Status {
+	return []Status{Shadowed, Waiting, Held, Commanded, Verified, Unverified, Failed, Rejected, Expired, Undone}
+}
 
 // Target names what an action is aimed at. Credentials are named, never held.
 type Target struct {

@@ -13,6 +13,22 @@ const (
 	ExecutedBucket = "executed" // which actions an executor has begun
 )
 
+// Keys of what a decision can be about.
+const (
+	recordPrefix      = "action."      // of ActionBucket
+	incidentPrefix    = "incident."    // of IncidentBucket
+	suppressionPrefix = "suppression." // of IncidentBucket
+)
+
+// ActionKey is where it stands in [ActionBucket] how far an action has come.
+func ActionKey(id string) string { return recordPrefix + id }
+
+// IncidentKey is where an incident stands in [IncidentBucket].
+func IncidentKey(id string) string { return incidentPrefix + id }
+
+// SuppressionKey is where a suppression stands in [IncidentBucket].
+func SuppressionKey(id string) string { return suppressionPrefix + id }
+
 const (
 	actionPrefix   = "stakeout.action."
 	outcomePrefix  = "stakeout.outcome."

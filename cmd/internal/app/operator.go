@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -19,7 +20,8 @@ type OperatorConfig struct {
 	SigningKey string             `koanf:"signing_key" json:"signing_key"` // file with the seed (SA...) that decisions are signed with
 }
 
-// Send signs what an operator decided and sends it to triage.
+// Send signs what an operator decided and sends it to triage. A decision about what is
+// not known is refused: triage would count it and do nothing.
 func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog.Logger) error {
 	if cfg.SigningKey == "" {
 		return errNoSigningKey
@@ -44,8 +46,37 @@ func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if err := known(ctx, js, a); err != nil {
+		return err
+	}
 	if _, err := js.PublishMsg(ctx, msg); err != nil {
 		return fmt.Errorf("send the decision on %s: %w", cmp.Or(a.Agent, a.Action), err)
+	}
+	return nil
+}
+
+// known returns an error if what a decision is about is not known to triage.
+func known(ctx context.Context, js jetstream.JetStream, a command.Approval) error {
+	var what, bucket, key, see string
+	switch a.Decision {
+	case command.Approved, command.Refused, command.Undo:
+		what, bucket, key, see = "action", command.ActionBucket, command.ActionKey(a.Action), "actions"
+	case command.Close, command.Reopen:
+		what, bucket, key, see = "incident", command.IncidentBucket, command.IncidentKey(a.Action), "incidents"
+	case command.Unsuppress:
+		what, bucket, key, see = "suppression", command.IncidentBucket, command.SuppressionKey(a.Action), "suppressions"
+	default:
+		return nil
+	}
+	kv, err := js.KeyValue(ctx, bucket)
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	switch _, err := kv.Get(ctx, key); {
+	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
+		return fmt.Errorf("%s %.80q: is not known; `stakeout %s` shows those there are, by their whole ids", what, a.Action, see)
+	case err != nil:
+		return fmt.Errorf("read %s of %s: %w", key, bucket, err)
 	}
 	return nil
 }
