@@ -17,11 +17,19 @@ import (
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/store/chdb"
 )
 
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(detectRole); addr != "" {
 		if err := beDetect(addr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if os.Getenv(engineChild) != "" {
+		if err := chdb.Child(context.Background(), os.Stdin, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
