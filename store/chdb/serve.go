@@ -64,12 +64,20 @@ func Serve(ctx context.Context, cfg ServeConfig, ln net.Listener, log *slog.Logg
 	if err != nil {
 		return err
 	}
+	data := filepath.Join(cfg.Dir, "data")
+	before, err := shelfOf(data)
+	if err != nil {
+		return err
+	}
 	s, err := newServer(lib, []string{
-		"--path=" + filepath.Join(cfg.Dir, "data"),
+		"--path=" + data,
 		"--config-file=" + config,
 		fmt.Sprintf("--max_server_memory_usage=%d", cfg.MaxMemory),
 	}, cfg, log)
 	if err != nil {
+		return err
+	}
+	if err := s.tidy(before); err != nil {
 		return err
 	}
 	// The engine is not closed, it ends with the process. What it has acknowledged is
