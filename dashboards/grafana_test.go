@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"os"
 	"strings"
 	"testing"
 
@@ -166,6 +167,21 @@ func TestDashboards(t *testing.T) {
 					t.Errorf("%s: panel %q asks %+v", name, p.Title, q)
 				}
 			}
+		}
+	}
+}
+
+// TestAlertsAreExplained fails when the page for whoever is woken by an alert does not
+// name it.
+func TestAlertsAreExplained(t *testing.T) {
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## When something is wrong")
+	for _, r := range rules(t) {
+		if !strings.Contains(table, "*"+r.Title+"*") {
+			t.Errorf("docs/operations.md does not say what to do about the alert *%s*", r.Title)
 		}
 	}
 }

@@ -56,12 +56,14 @@ func literals(t *testing.T) map[string]map[string]bool {
 }
 
 // registered finds the packages that may register a metric: those that hold its
-// name, or a prefix of it and the rest, or namespace, subsystem and the rest.
+// name, or a prefix of it and the rest, or namespace, subsystem and the rest, joined
+// by them or by the package.
 func registered(lits map[string]map[string]bool, metric string) []map[string]bool {
 	var dirs []map[string]bool
 	for _, dir := range lits {
 		parts := strings.SplitN(metric, "_", 3)
-		if dir[metric] || len(parts) == 3 && dir[parts[2]] && (dir[parts[0]+"_"+parts[1]+"_"] || dir[parts[0]] && dir[parts[1]]) {
+		if dir[metric] || len(parts) == 3 && dir[parts[2]] && (dir[parts[0]+"_"+parts[1]+"_"] || dir[parts[0]] && dir[parts[1]]) ||
+			len(parts) == 3 && dir[parts[0]+"_"] && dir[parts[1]] && dir["_"+parts[2]] {
 			dirs = append(dirs, dir)
 		}
 	}
