@@ -31,6 +31,7 @@ type Fact struct {
 	Known      bool       `json:"known,omitempty"`     // the agent is no longer learning
 	Deployed   bool       `json:"deployed,omitempty"`  // the agent's configuration has just changed
 
+	Runs      string       `json:"runs,omitempty"`      // of a deployment: the build and the model at work
 	Delegate  string       `json:"delegate,omitempty"`  // of a credential: to whom the agent hands it on
 	Server    string       `json:"server,omitempty"`    // of a tool
 	Tool      string       `json:"tool,omitempty"`      // of a server; of a record, that acted on it
@@ -56,11 +57,12 @@ const (
 	RecordFact      FactKind = "record" // of memory; the entity is a fingerprint of store and record
 	DestinationFact FactKind = "destination"
 	PrincipalFact   FactKind = "principal"
+	DeploymentFact  FactKind = "deployment" // what the agents of a role run; the entity is the role
 )
 
 // FactKinds lists them.
 func FactKinds() []FactKind {
-	return []FactKind{CredentialFact, ToolFact, ServerFact, RecordFact, DestinationFact, PrincipalFact}
+	return []FactKind{CredentialFact, ToolFact, ServerFact, RecordFact, DestinationFact, PrincipalFact, DeploymentFact}
 }
 
 // A Deed is what was done with a memory record.

@@ -107,7 +107,7 @@ func TestFactRefusals(t *testing.T) {
 			t.Errorf("%s: error %v, want %s", b, err, want)
 		}
 	}
-	f(func(f *detect.Fact) { f.Kind = "rumour" }, `kind: is "rumour", want one of [credential tool server record destination principal]`)
+	f(func(f *detect.Fact) { f.Kind = "rumour" }, `kind: is "rumour", want one of [credential tool server record destination principal deployment]`)
 	f(func(f *detect.Fact) { f.Entity = "" }, "entity: has 0 bytes, want 1 to 128")
 	f(func(f *detect.Fact) { f.Entity = strings.Repeat("x", 129) }, "entity: has 129 bytes, want 1 to 128")
 	f(func(f *detect.Fact) { f.Agent = "" }, "agent: is missing")

@@ -37,6 +37,7 @@ func (f *Fact) AppendJSON(dst []byte) []byte {
 	dst = appendTrue(dst, `,"known":true`, f.Known)
 	dst = appendTrue(dst, `,"deployed":true`, f.Deployed)
 
+	dst = appendMember(dst, `,"runs":`, f.Runs)
 	dst = appendMember(dst, `,"delegate":`, f.Delegate)
 	dst = appendMember(dst, `,"server":`, f.Server)
 	dst = appendMember(dst, `,"tool":`, f.Tool)
@@ -134,6 +135,8 @@ func (f *Fact) member(m *event.Members) {
 		f.Known = m.Flag()
 	case "deployed":
 		f.Deployed = m.Flag()
+	case "runs":
+		f.Runs = m.Text()
 	case "delegate":
 		f.Delegate = m.Text()
 	case "server":

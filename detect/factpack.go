@@ -21,10 +21,10 @@ const (
 )
 
 // texts are the strings of a fact that stand by themselves, the agent first.
-func (f *Fact) texts() [21]*string {
+func (f *Fact) texts() [22]*string {
 	return [...]*string{&f.Agent, (*string)(&f.Kind), &f.Entity, &f.Tenant, &f.Event, &f.Source, &f.Role, &f.Session, &f.User, &f.Parent,
 		&f.Credential.ID, &f.Credential.Issuer, &f.Credential.Subject, &f.Delegate, &f.Server, &f.Tool, &f.Hash, (*string)(&f.Effect),
-		(*string)(&f.Deed), &f.Store, &f.Record}
+		(*string)(&f.Deed), &f.Store, &f.Record, &f.Runs}
 }
 
 // Pack packs f, with the help of a buffer that it returns for the next one.

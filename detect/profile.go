@@ -43,7 +43,7 @@ type Profile struct {
 	poisons    [poisonSlots]poisonedRecord
 	recalled   recalled // a poisoned record, by the last session that did
 	volumes    Volumes
-	deployed   uint32 // hour, since 1970, of the last change of configuration
+	deployed   uint32 // hour, since 1970, of the last change of configuration, and what it named; see deploy
 	nextPoison uint8
 }
 
@@ -93,9 +93,6 @@ func (p *Profile) observe(ev *event.Event) {
 	if ev.CredentialSubject != "" {
 		p.subject.set(ev.CredentialSubject)
 	}
-	if ev.Name == event.ConfigChange {
-		p.deploy(ev)
-	}
 	p.rhythms.work(ev.Time)
 	p.count(ev)
 	p.track(ev)
@@ -123,6 +120,9 @@ func (p *Profile) age(passed time.Duration) {
 func (p *Profile) learn(v View, suspect, reported bool) {
 	ev, mature := v.Event, p.mature()
 	p.report(v)
+	if ev.Name == event.ConfigChange {
+		p.deploy(v)
+	}
 	for k, o := range v.occasions {
 		if !p.novelties[k].admit(o, ev.Time, mature, reported) {
 			continue

@@ -40,11 +40,12 @@ const (
 	RecordDetector           = "record"
 	CrowdDetector            = "crowd"
 	LineageDetector          = "lineage"
+	LoneDeploymentDetector   = "lone_deployment"
 )
 
 // JointDetectors lists them.
 func JointDetectors() []string {
-	return []string{ToolDefinitionDetector, SharedCredentialDetector, RecordDetector, CrowdDetector, LineageDetector}
+	return []string{ToolDefinitionDetector, SharedCredentialDetector, RecordDetector, CrowdDetector, LineageDetector, LoneDeploymentDetector}
 }
 
 // DefaultRules returns the rules that hold where an operator has written none.
@@ -64,7 +65,7 @@ func DefaultRules() Rules {
 		{CredentialMisuse{Prior{A: .02, B: 70}}, .03},
 		{SupplyChain{Prior{A: .02, B: 70}}, .03},
 		{Telemetry{Prior{A: .02, B: 70}}, .03},
-		{Exfiltration{Prior{A: .02, B: 100}}, .05},
+		{Exfiltration{Prior{A: .02, B: 100}}, .03},
 		{Amplification{Prior{A: .02, B: 100}}, .04},
 		{Beacon{Prior{A: .015, B: 100}}, .02},
 		{Dormant{Prior{A: .015, B: 70}}, .02},
@@ -74,6 +75,7 @@ func DefaultRules() Rules {
 		{RecordDetector, .01, Prior{A: .006, B: 70}},
 		{CrowdDetector, .01, Prior{}},
 		{LineageDetector, .02, Prior{A: .006, B: 70}},
+		{LoneDeploymentDetector, .02, Prior{A: .006, B: 70}},
 	}}
 }
 

@@ -82,7 +82,8 @@ func part(v View) occasion {
 // partsOf names the parts that an event shows at work, by kind.
 func partsOf(ev *event.Event) [build + 1]string {
 	names := [build + 1]string{model: ev.Model, build: ev.Version}
-	if ev.Name == event.ToolCall || ev.Name == event.ToolDefinition {
+	switch ev.Name {
+	case event.ToolCall, event.ToolDefinition, event.ConfigChange:
 		names[server] = ev.Server
 	}
 	return names
@@ -92,7 +93,7 @@ func partsOf(ev *event.Event) [build + 1]string {
 func (v View) strange(kind int) bool {
 	p := v.Profile
 	switch {
-	case v.Event.Name == event.ConfigChange || p.deploying(v.Event.Time):
+	case v.Event.Name == event.ConfigChange || p.explained(kind, v.Event.Time):
 		return false
 	case kind == build && !p.announces:
 		return false
@@ -128,17 +129,53 @@ func (p *Profile) partsKnown(kind int) (n int) {
 	return n
 }
 
-// deploy notes a change of configuration.
-func (p *Profile) deploy(ev *event.Event) {
-	p.deployed = max(p.deployed, hourOf(ev.Time))
+// What a change of configuration named stands above its hour: a bit for each kind of part,
+// and for anything at all.
+const (
+	deployedHour = 1<<24 - 1 // since 1970
+	namedPart    = deployedHour + 1
+	namedAny     = namedPart << outside
+)
+
+// deploy notes a change of configuration and what it names, which is known from then on.
+// What is named within the hour or two of another change is named by both.
+func (p *Profile) deploy(v View) {
+	ev, named := v.Event, uint32(0)
+	for kind, name := range partsOf(ev) {
+		if name == "" {
+			continue
+		}
+		named |= namedAny | namedPart<<kind
+		if !v.bill.rules(kind) {
+			p.habit(parts).remember(partOf(kind, name))
+		}
+	}
+	if ev.Tool != "" {
+		named |= namedAny
+	}
+	if p.deploying(ev.Time) {
+		named |= p.deployed &^ deployedHour
+	}
+	p.deployed = max(p.deployed&deployedHour, hourOf(ev.Time)) | named
 	p.announces = p.announces || ev.Version != ""
 }
 
-// deploying reports whether a deployment explains what is new at a time: in the hour
-// of it and the next.
+// deploying reports whether there was a deployment: in the hour before a time or in its own.
 func (p *Profile) deploying(at event.Timestamp) bool {
-	h := hourOf(at)
-	return p.deployed != 0 && h >= p.deployed && h <= p.deployed+1
+	h, deployed := hourOf(at), p.deployed&deployedHour
+	return deployed != 0 && h >= deployed && h <= deployed+1
+}
+
+// announced reports whether a deployment says anything of what it brings. One that names
+// nothing does only where this agent's deployments do not name builds.
+func (p *Profile) announced(at event.Timestamp) bool {
+	return p.deploying(at) && (p.deployed&namedAny != 0 || !p.announces)
+}
+
+// explained reports whether a deployment explains a new part of a kind. Parts that it named
+// are known since: where it named one of the kind, another is not what was announced.
+func (p *Profile) explained(kind int, at event.Timestamp) bool {
+	return p.announced(at) && p.deployed&(namedPart<<kind) == 0
 }
 
 // Explain implements [Detector].

@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"cmp"
 	"math/bits"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -26,6 +28,7 @@ type telling struct {
 	told  uint8                      // in the hour
 	hour  uint32                     // since 1970
 	week  uint32
+	ran   uint32 // what the agent was at work with when it was told last, and on which day
 }
 
 // lineage names the records that the session read last, without the one that it writes.
@@ -81,6 +84,7 @@ const (
 	actsAstray
 	sendsTo
 	servesPrincipal
+	runs
 )
 
 // Facts are what the event observed last says of things that other agents meet,
@@ -101,6 +105,8 @@ func (e *Engine) tell(a *agent, ev *event.Event, astray bool) {
 		e.fact(a, ev, Fact{Kind: PrincipalFact, Entity: ev.User})
 	}
 	switch ev.Name {
+	case event.SessionStart, event.ModelCall:
+		e.tellRuns(a, ev)
 	case event.ToolCall, event.ToolDefinition:
 		e.tellTool(a, ev)
 		e.tellActed(a, ev, astray)
@@ -113,6 +119,24 @@ func (e *Engine) tell(a *agent, ev *event.Event, astray bool) {
 				e.fact(a, ev, Fact{Kind: CredentialFact, Entity: id, Delegate: ev.Delegate})
 			}
 		}
+	}
+}
+
+// tellRuns tells each day which build and model the agents of a role run: who has not
+// followed another is known by what he still runs.
+func (e *Engine) tellRuns(a *agent, ev *event.Event) {
+	if ev.Model == "" && ev.Version == "" {
+		return
+	}
+	id := factID(runs+uint64(dayOf(ev.Time))<<8, ev.Version, ev.Model)
+	ran := fingerprint(id)
+	if ran == a.telling.ran {
+		return
+	}
+	a.telling.ran = ran
+	role := cmp.Or(ev.Role, a.profile.role.String())
+	if role != "" && e.news(a, ev, id) {
+		e.fact(a, ev, Fact{Kind: DeploymentFact, Entity: role, Runs: strings.TrimSpace(ev.Version + " " + ev.Model)})
 	}
 }
 
@@ -203,6 +227,9 @@ func (e *Engine) fact(a *agent, ev *event.Event, f Fact) {
 		f.Tenant = p.tenant.String()
 	}
 	f.Known, f.Deployed = p.mature(), p.deploying(ev.Time)
+	if f.Kind == ToolFact || f.Kind == ServerFact {
+		f.Deployed = p.announced(ev.Time)
+	}
 	e.facts = append(e.facts, f)
 	e.stats.Told++
 }

@@ -86,6 +86,8 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 		found = e.offer(f, g)
 	case detect.RecordFact:
 		found = e.record(f, g)
+	case detect.DeploymentFact:
+		found = e.deployment(f, g)
 	case detect.DestinationFact, detect.PrincipalFact:
 		found = e.gather(f, g)
 	}

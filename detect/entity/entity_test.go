@@ -187,6 +187,42 @@ func TestLineageBudget(t *testing.T) {
 	}
 }
 
+// TestLoneDeploymentBudget has 200 agents of twenty roles get, at rates from never to every
+// third day, builds that nobody else does: the false findings stay within the share.
+func TestLoneDeploymentBudget(t *testing.T) {
+	rules := detect.DefaultRules()
+	share := 0.0
+	for _, j := range rules.Joint {
+		if j.Name == detect.LoneDeploymentDetector {
+			share = j.Share * rules.Budget
+		}
+	}
+	for _, rate := range []float64{0, 1e-5, 1e-4, 3e-4, 1e-3, 1e-2, .3} { // of the agents' days
+		const agents, roles, days, seeds = 200, 20, 100, 4
+		found := 0
+		for seed := range uint64(seeds) {
+			rng := rand.New(rand.NewPCG(seed, 11))
+			e := entity.New(rules)
+			start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			for day := range days {
+				for a := range agents {
+					f := detect.Fact{Kind: detect.DeploymentFact, Entity: fmt.Sprint("role-", a%roles), Time: event.At(start.AddDate(0, 0, day).Add(time.Duration(a) * time.Minute)),
+						Event: fmt.Sprintf("e-%d-%d", day, a), Agent: fmt.Sprint("agent-", a), Known: day > 2, Runs: fmt.Sprint("1.", day/30)}
+					if rng.Float64() < rate {
+						f.Runs, f.Deployed = f.Event, true
+					}
+					found += len(e.Observe(&f))
+				}
+			}
+		}
+		rated := float64(found) / (agents * days * seeds)
+		t.Logf("on %g of the agent-days: %d found in %d, %.2f of the share", rate, found, agents*days*seeds, rated/share)
+		if rated > 1.3*share {
+			t.Errorf("on %g of the agent-days: %.2g false findings per agent-day, want at most %.2g", rate, rated, share)
+		}
+	}
+}
+
 func token(agent int, id string, at time.Time, known bool) detect.Fact {
 	name := fmt.Sprintf("agent-%d", agent)
 	return detect.Fact{Kind: detect.CredentialFact, Entity: id, Time: event.At(at), Event: name + "/" + id, Agent: name, Known: known,

@@ -21,6 +21,8 @@ type thing struct {
 	astray []*form  // those that strayed
 	handed []string // agents to whom a credential was handed on
 	crowd  []visit  // agents that met it lately
+	crew   []member // of a role
+	alone  []*form  // deployments of a role that nobody has followed
 	widest int      // agents that met it within a day, at most
 	spoken bool     // of its crowd
 	store  string   // of a record

@@ -1,0 +1,105 @@
+package entity
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
+)
+
+// A member of a role's crew is an agent and what it ran last.
+type member struct {
+	agent uint32
+	runs  uint32
+	at    event.Timestamp
+}
+
+const (
+	maxCrew  = 64             // agents of a role that are followed, those met last
+	fewStay  = 3              // agents who have not followed, below which nobody is alone
+	followIn = 48 * time.Hour // that the others have to follow
+)
+
+// deployment finds a build or a model that one agent brings by a change of configuration, and
+// that nobody else of its role runs two days later, though three or more of them are at
+// work: whoever can write a change of configuration into the log of one agent explains
+// nothing by it if all its peers go on as before. A roll-out is followed, and a
+// tenant in which such deployments are usual, as where new builds are tried on one
+// agent for days, is known for it. It says nothing of small roles, of what comes without being
+// announced (supply_chain does), and of whoever announces the same to two agents.
+func (e *Engine) deployment(f *detect.Fact, g *group) []detect.Finding {
+	t := e.thing(f, f.Key())
+	t.alone = slices.DeleteFunc(t.alone, func(x *form) bool { return x.name == f.Runs && x.first.Agent != f.Agent })
+	if f.Deployed && t.first(f) {
+		if len(t.alone) >= maxForms {
+			t.alone = slices.Delete(t.alone, 0, 1)
+		}
+		t.alone = append(t.alone, &form{name: f.Runs, first: f})
+	}
+	t.serve(f)
+	var found []detect.Finding
+	for _, x := range t.alone {
+		stay := t.staying(x)
+		if x.judged || stay < fewStay {
+			continue
+		}
+		x.judged = true
+		t.decided = false // each deployment is one of its own
+		own := x.first
+		rate, ok := e.surprise(detect.LoneDeploymentDetector, g, &g.whole, t, own, own.Known)
+		if !ok {
+			continue
+		}
+		found = append(found, e.finding(claim{
+			normal: "another agent of the role that follows within two days, or a tenant in which deployments to one agent are usual",
+			thing:  t, detector: detect.LoneDeploymentDetector, threat: detect.Supply, severity: detect.Medium,
+			asi: []string{"ASI04"}, atlas: []string{"AML.T0010"},
+			about: []string{own.Entity, own.Agent, own.Runs}, on: own, rate: rate,
+			reason:   fmt.Sprintf("a change of configuration brought %s to %s, and to no other agent of its role", own.Runs, own.Agent),
+			observed: fmt.Sprintf("%s at %s, announced; two days later %d others at work as %s run something else, and none runs it", own.Runs, own.Time, stay, own.Entity),
+			baseline: fmt.Sprintf("of this tenant: %.1f such deployments expected in 1,000 agent-days, %.0f seen", 1000*rate, g.exposure(own)),
+		}))
+	}
+	return found
+}
+
+// first reports whether the agent is the only one of the role that is known to run what f says,
+// and ran something else before. What is told again is no news.
+func (t *thing) first(f *detect.Fact) bool {
+	who, what, before := person("agent", f.Agent), person("runs", f.Runs), false
+	for _, m := range t.crew {
+		if m.runs == what {
+			return false
+		}
+		before = before || m.agent == who && m.at < f.Time
+	}
+	return before
+}
+
+// serve notes what an agent of the role runs.
+func (t *thing) serve(f *detect.Fact) {
+	m := member{person("agent", f.Agent), person("runs", f.Runs), f.Time}
+	i := slices.IndexFunc(t.crew, func(have member) bool { return have.agent == m.agent })
+	switch {
+	case i >= 0 && t.crew[i].at > m.at:
+		return
+	case i >= 0:
+		t.crew = slices.Delete(t.crew, i, i+1)
+	case len(t.crew) >= maxCrew:
+		t.crew = slices.Delete(t.crew, 0, 1)
+	}
+	t.crew = append(t.crew, m)
+}
+
+// staying is how many others were at work with something else when they should have followed.
+func (t *thing) staying(x *form) (n int) {
+	who, what := person("agent", x.first.Agent), person("runs", x.name)
+	for _, m := range t.crew {
+		if m.agent != who && m.runs != what && m.at.Sub(x.first.Time) >= followIn {
+			n++
+		}
+	}
+	return n
+}
