@@ -31,7 +31,7 @@ const (
 const longestPause = 7 * 24 * time.Hour
 
 func newGroup() *Group {
-	return &Group{lives: lives{at: map[uint64]int{}}, Tools: map[uint64]float64{}, Ways: map[uint64]*Ways{}, Args: map[uint64]float64{}, Flows: map[uint64]float64{},
+	return &Group{lives: lives{at: map[uint64]int{}}, Tools: map[uint64]float64{}, Jobs: map[uint64]float64{}, Ways: map[uint64]*Ways{}, Args: map[uint64]float64{}, Flows: map[uint64]float64{},
 		Values: map[uint64]float64{}, Fresh: map[uint64]*Usage{}, seen: exams{at: map[uint64]int{}}}
 }
 
@@ -172,6 +172,8 @@ func (g *Group) learn(v View) {
 	}
 	g.Calls++
 	tally(g.Tools, hash(ev.Tool))
+	tally(g.Jobs, wishKey(v.Session.wish()))
+	tally(g.Jobs, choiceKey(v.Session.wish(), ev.Tool))
 	for _, m := range ev.ArgOrigins {
 		source, _ := ev.ArgSources.Lookup(m.Key)
 		tally(g.Args, hash(ev.Tool, m.Key))

@@ -42,8 +42,8 @@ type sight struct {
 	Session *Session // of the event; empty where the event has none
 	Peers   *Group   // of the agent; nil where nothing is known of its peers
 
-	Surprise float64 // of the event to the peers, in nats
-	Evidence float64 // of the session against the peers, this event included, in nats
+	Surprise float64 // of the event to the peers; see known.surprise
+	Evidence float64 // of the session against the peers, this event included
 
 	bill      *bill                // of materials; nil where the rules have none
 	slot      int                  // of the detector that is asked

@@ -99,7 +99,7 @@ func (e *Engine) UsePeers(p *Peers) {
 // Count lets a census see the events from now on; nil ends it.
 func (e *Engine) Count(c *Census) { e.census = c }
 
-// Evidence says in nats how far the session of an event, not yet observed, is then
+// Evidence says how far the session of an event, not yet observed, is then
 // from how things come about among the peers of its agent: the largest surprise in
 // it and a quarter of the next. It is 0 where peers are not in force.
 func (e *Engine) Evidence(ev *event.Event) float64 {

@@ -10,20 +10,24 @@ import (
 // that role would look to the group if the role were new to it.
 type known struct{ group, less *Group }
 
-// surprise says in nats how far a call that reaches out is from how the group's
-// calls come about; 0 for other events. It is the surprise of the least likely
-// way that a value took, and of how the call came about as a whole,
+// surprise says how far a call that reaches out is from how the group's calls come
+// about; 0 for other events. It is
 //
-//	(flow + way) (1/2 + g) (1 + n + fresh/4) s
+//	sqrt(1 + tool + way + flow) (1/2 + g) (1 + n + fresh/4) s u
 //
-// with flow the largest -ln((f + 1/2)/(n_a + 5)) over the arguments, of f values
-// among n_a that came from that origin through that source tool; way = -ln P(way
-// of this tool), backed off to its effect and to all calls; g is 1 where no
-// argument is in the user's own words; n is 1 where an untrusted value is new to the
-// group, and fresh the surprise that a value of this origin is new; s is 3/2 where
-// an untrusted value comes through a tool that the agent did not call in the user's
-// words. The factors are round numbers, chosen on real traces; the scale does not
-// matter, because the bar is set from the group's own sessions.
+// The sum is the surprise in nats at which tool is called for what the user asked for,
+// at how the call came about as a whole, and at the least likely way that a value took:
+// tool = -ln P(tool | asked for), backed off to all calls; way = -ln P(way | tool), backed
+// off to its effect and to all calls; flow the largest -ln((f + 1/2)/(n_a + 5)) over the
+// arguments, of f values among n_a that came from that origin through that source tool.
+// Its root is taken because a job that is new to the group makes all of these large.
+//
+// The factors tell attacks from such jobs: g is 1 where no argument is in the user's own
+// words; n is 1 where an untrusted value is new to the group, and fresh the surprise that
+// a value of this origin is new; s is 3/2 where an untrusted value comes through a tool
+// that the agent did not call in the user's words; u is 3/2 where nobody asked for what
+// the call changes, and 9/4 where nobody asked for any change. They are round numbers, chosen on
+// real traces; the scale does not matter, because the bar is set from the group's own sessions.
 func (k known) surprise(v View) float64 {
 	ev := v.Event
 	if !reaches(ev) {
@@ -40,19 +44,26 @@ func (k known) surprise(v View) float64 {
 		}
 		unnamed = unnamed || m.Value == event.FromUntrusted && !v.Session.calledInWords(source)
 	}
-	sum := flow - math.Log(k.chance(ev, way))
-	novel := 1 + float64(fresh/4)
+	rarity := flow - math.Log(k.chance(ev, way)) - math.Log(k.choice(v))
+	factor := 1 + float64(fresh/4)
 	if way&wayFresh != 0 {
-		novel++
+		factor++
 	}
-	factor := 0.5 * novel
 	if way&wayWorded == 0 {
-		factor = 1.5 * novel
+		factor *= 1.5
+	} else {
+		factor *= 0.5
 	}
 	if unnamed {
 		factor *= 1.5
 	}
-	return float64(sum * factor)
+	if way&wayUnasked != 0 && ev.Effect.Changes() {
+		factor *= 1.5
+		if v.Session.wish() == 0 {
+			factor *= 1.5
+		}
+	}
+	return float64(math.Sqrt(1+rarity) * factor)
 }
 
 // reaches reports whether ev is a call that can change the world, or tell it
@@ -152,8 +163,29 @@ func (k known) usage(key uint64) (u Usage) {
 }
 
 // backOff is how many calls of a tool weigh as much as what is known of calls of
-// the same effect, and these as what is known of all.
+// the same effect, and these as what is known of all; and how many for what the user
+// asked for as much as all.
 const backOff = 2
+
+// choice is how likely a call is of this tool, where the user asked for what he did. A
+// tool that is new to the group is taken for as likely as its effect: new work brings
+// new tools. A group of several roles knows no better what users ask of a new one.
+func (k known) choice(v View) float64 {
+	n, calls := k.group.Tools[hash(v.Event.Tool)], k.group.Calls
+	if k.less != nil {
+		n -= k.less.Tools[hash(v.Event.Tool)]
+		calls -= k.less.Calls
+	}
+	if n <= 0 {
+		n = k.ways(effectKey(v.Event)).sum()
+	}
+	p := (n + 0.5) / (calls + 5)
+	if k.group.Roles > 0 {
+		return p
+	}
+	wish := v.Session.wish()
+	return (k.group.Jobs[choiceKey(wish, v.Event.Tool)] + float64(backOff*p)) / (k.group.Jobs[wishKey(wish)] + backOff)
+}
 
 // chance is how likely a call of this tool comes about in a way.
 func (k known) chance(ev *event.Event, way int) float64 {
@@ -165,11 +197,14 @@ func (k known) chance(ev *event.Event, way int) float64 {
 
 // share is the share of a way, where prior weighs as much as so many calls.
 func (w Ways) share(way int, prior, weight float64) float64 {
-	sum := 0.0
+	return (w[way] + float64(weight*prior)) / (w.sum() + weight)
+}
+
+func (w Ways) sum() (sum float64) {
 	for _, n := range w {
 		sum += n
 	}
-	return (w[way] + float64(weight*prior)) / (sum + weight)
+	return sum
 }
 
 // freshness is how likely a value of an argument that came from where this one did is new.
@@ -186,6 +221,12 @@ func (u Usage) share(prior float64) float64 {
 // allWays is the key of the ways of all calls; a hash is never 0. effectKey and
 // originKey are keys of what is known of an effect: their first part is no tool's name.
 const allWays = 0
+
+// wishKey is the key of what is known of calls where the user asked for certain
+// effects, and choiceKey of those that are of one tool.
+func wishKey(wish uint16) uint64 { return uint64(wish)<<1 | 1 }
+
+func choiceKey(wish uint16, tool string) uint64 { return wishKey(wish) ^ hash(tool) }
 
 func effectKey(ev *event.Event) uint64 { return hash("\x00effect", string(ev.Effect)) }
 

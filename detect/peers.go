@@ -20,7 +20,7 @@ type Peers struct {
 
 // peersFormat changes with what a group counts and with how names are hashed:
 // evidence from other counts has another scale, and the bar would not fit it.
-const peersFormat = 4
+const peersFormat = 5
 
 // A Group is one peer group's part of [Peers].
 type Group struct {
@@ -30,6 +30,7 @@ type Group struct {
 	Days     float64            `json:"days"`   // of agents
 	Roles    int                `json:"roles"`  // that it brings together; 0 for a role itself
 	Tools    map[uint64]float64 `json:"tools"`  // calls by tool
+	Jobs     map[uint64]float64 `json:"jobs"`   // calls by what the user asked for, and by that and the tool
 	Ways     map[uint64]*Ways   `json:"ways"`   // how calls came about: by tool, by effect, and of all
 	Args     map[uint64]float64 `json:"args"`   // values by tool and argument
 	Flows    map[uint64]float64 `json:"flows"`  // by origin, source tool, tool and argument
@@ -87,7 +88,7 @@ func (p *Peers) Validate() error {
 // counted reports whether all counts of g are such.
 func (g *Group) counted() bool {
 	ok := g.Sessions >= 0 && g.Calls >= 0 && g.Told >= 0
-	for _, m := range []map[uint64]float64{g.Tools, g.Args, g.Flows, g.Values} {
+	for _, m := range []map[uint64]float64{g.Tools, g.Jobs, g.Args, g.Flows, g.Values} {
 		for _, n := range m {
 			ok = ok && n >= 0
 		}

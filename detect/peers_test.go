@@ -210,7 +210,7 @@ func TestPeersOfAnotherFormatAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 	e.peers.Format--
-	if err := e.peers.Validate(); err == nil || !strings.Contains(err.Error(), "format: is 3, this build reads 4") {
+	if err := e.peers.Validate(); err == nil || !strings.Contains(err.Error(), "format: is 4, this build reads 5") {
 		t.Errorf("error %v, want that the format is another", err)
 	}
 }

@@ -109,8 +109,8 @@ func (d Provenance) unlikePeers(v View) Claim {
 	}
 	c := Claim{
 		Reason:   fmt.Sprintf("%s called %s in a way its peers do not", ev.Agent, ev.Tool),
-		Observed: fmt.Sprintf("%s, effect %s: %s; %s; %.1f nats of surprise, %.1f in this session", ev.Tool, ev.Effect, list(origins), wish, v.Surprise, v.Evidence),
-		Baseline: fmt.Sprintf("of %.0f calls of its peers that reach out, in %.0f sessions, %.0f are of this tool, %.0f of them came about so; clean sessions seldom go beyond %.1f nats", g.Calls, g.Sessions, g.Tools[tool], so.ways(tool)[so.way(v)], g.Bar),
+		Observed: fmt.Sprintf("%s, effect %s: %s; %s; evidence %.1f, %.1f in this session", ev.Tool, ev.Effect, list(origins), wish, v.Surprise, v.Evidence),
+		Baseline: fmt.Sprintf("of %.0f calls of its peers that reach out, in %.0f sessions, %.0f are of this tool, %.0f of them came about so; clean sessions seldom go beyond %.1f", g.Calls, g.Sessions, g.Tools[tool], so.ways(tool)[so.way(v)], g.Bar),
 	}
 	if !v.Session.tainted.empty() {
 		c.Evidence = []string{v.Session.tainted.String()}

@@ -18,12 +18,12 @@ type Session struct {
 	intents uint16 // effects that the user asked for, a bit each; see the lowest and the highest one
 	fired   uint16 // detectors that have spoken in this session, a bit each
 
-	credential Text      // that the session acts with
-	tainted    Reference // to the event that brought untrusted content in
-	poison     uint32    // fingerprint of the poisoned memory record that was read first
-	surprises  [2]nats16 // the largest to the agent's peers
-	worded     uint32    // tools called in the user's own words, a Bloom filter
-	read       [2]uint32 // fingerprints of the memory records read last
+	credential Text       // that the session acts with
+	tainted    Reference  // to the event that brought untrusted content in
+	poison     uint32     // fingerprint of the poisoned memory record that was read first
+	surprises  [2]fixed16 // the largest to the agent's peers
+	worded     uint32     // tools called in the user's own words, a Bloom filter
+	read       [2]uint32  // fingerprints of the memory records read last
 
 	delegated  uint32 // scopes of its credential that were handed on, a bit each, by their place
 	numbers    numbers
@@ -36,20 +36,29 @@ func (s *Session) asked(e event.Effect) (asked, known bool) {
 	return s.intents&intent(e) != 0, s.intents&told != 0
 }
 
+// wish is what the user asked for, a bit for each effect; 0 where he asked for none,
+// or it is not known for what.
+func (s *Session) wish() uint16 { return s.intents & effects }
+
 // sensitive reports whether sensitive data was read in the session.
 func (s *Session) sensitive() bool { return s.intents&readSensitive != 0 }
 
 const (
-	told          = 1 << 0  // it is known what the user asked for
-	readSensitive = 1 << 15 // sensitive data was read
-	underWay      = 1 << 14 // a message or a call has come
-	thought       = 1 << 13 // the model was called since a tool was
+	told          = 1 << 0       // it is known what the user asked for
+	readSensitive = 1 << 15      // sensitive data was read
+	underWay      = 1 << 14      // a message or a call has come
+	thought       = 1 << 13      // the model was called since a tool was
+	effects       = 1<<10 - 1<<1 // all that [intent] knows
 )
 
-// with returns the surprises with one more.
-func (s *Session) with(nats float64) [2]nats16 {
-	top, x := s.surprises, nats16Of(nats)
+// with returns the surprises with one more. One as large as one that is there adds
+// nothing: it is the same call again, or a line that came twice.
+func (s *Session) with(surprise float64) [2]fixed16 {
+	top, x := s.surprises, fixed16Of(surprise)
 	for i := range top {
+		if x == top[i] {
+			break
+		}
 		if x > top[i] {
 			x, top[i] = top[i], x
 		}
@@ -57,21 +66,21 @@ func (s *Session) with(nats float64) [2]nats16 {
 	return top
 }
 
-// against says in nats how far the session is, with one more surprise, from how
-// things come about among the agent's peers: the largest and a quarter of the next.
-func (s *Session) against(nats float64) float64 {
-	top := s.with(nats)
-	return top[0].nats() + top[1].nats()/4
+// against says how far the session is, with one more surprise, from how things come
+// about among the agent's peers: the largest and a quarter of the next.
+func (s *Session) against(surprise float64) float64 {
+	top := s.with(surprise)
+	return top[0].float() + top[1].float()/4
 }
 
-// A nats16 is evidence in units of 1/512 nat; beyond 128 nats there is no more.
-type nats16 uint16
+// A fixed16 is a number in units of 1/512; from 128 on all are the same.
+type fixed16 uint16
 
-func nats16Of(x float64) nats16 {
-	return nats16(math.Round(math.Max(0, math.Min(x*512, math.MaxUint16))))
+func fixed16Of(x float64) fixed16 {
+	return fixed16(math.Round(math.Max(0, math.Min(x*512, math.MaxUint16))))
 }
 
-func (n nats16) nats() float64 { return float64(n) / 512 }
+func (n fixed16) float() float64 { return float64(n) / 512 }
 
 // calledInWords reports whether a tool was called with an argument in the user's own words.
 func (s *Session) calledInWords(tool string) bool {

@@ -107,7 +107,7 @@ func TestPeers(t *testing.T) {
 	if p, err := Peers(""); p != nil || err != nil {
 		t.Errorf("without a file: %v, %v", p, err)
 	}
-	want := &detect.Peers{Version: "p", Format: 4, Groups: map[string]*detect.Group{"clerk\x00": {Sessions: 3, Calls: 2, Rate: 0.002, Bar: 7,
+	want := &detect.Peers{Version: "p", Format: 5, Groups: map[string]*detect.Group{"clerk\x00": {Sessions: 3, Calls: 2, Rate: 0.002, Bar: 7,
 		Tools: map[uint64]float64{1: 2}, Ways: map[uint64]*detect.Ways{1: {3: 2}}, Fresh: map[uint64]*detect.Usage{1: {All: 2, Special: 1}}, Flows: map[uint64]float64{5: 1}, Values: map[uint64]float64{9: 1}}}}
 	file := filepath.Join(dir, "peers.json")
 	if err := WritePeers(file, want); err != nil {
@@ -137,7 +137,7 @@ func TestPeers(t *testing.T) {
 	}
 	f("{", file)
 	f("{}", "version: is missing")
-	f(`{"version":"p","format":3}`, "format: is 3, this build reads 4")
+	f(`{"version":"p","format":3}`, "format: is 3, this build reads 5")
 	f(`{"version":"p","groups":{"clerk":null}}`, `groups."clerk": has no rate`)
 	f(`{"version":"p","groups":{"clerk":{"rate":0}}}`, `groups."clerk": has no rate`)
 	f(`{"version":"p","groups":{"clerk":{"rate":1,"flows":{"1":-1}}}}`, `groups."clerk": has no rate, or a count`)
@@ -145,10 +145,10 @@ func TestPeers(t *testing.T) {
 
 // FuzzPeers reads what somebody else may have written.
 func FuzzPeers(f *testing.F) {
-	f.Add([]byte(`{"version":"p","format":4,"groups":{"clerk\u0000":{"rate":0.002,"bar":7,"ways":{"0":[1,2]},"fresh":{"1":{"all":2,"special":1}}}}}`))
-	f.Add([]byte(`{"version":"p","format":4,"groups":{"":null}}`))
-	f.Add([]byte(`{"version":"p","format":4,"groups":{"clerk\u0000":{"rate":0.002,"ways":{"0":[-9]}}}}`))
-	f.Add([]byte(`{"version":"p","format":4,"groups":{"clerk\u0000":{"rate":0.002,"fresh":{"1":null},"ways":{"1":null}}}}`))
+	f.Add([]byte(`{"version":"p","format":5,"groups":{"clerk\u0000":{"rate":0.002,"bar":7,"ways":{"0":[1,2]},"fresh":{"1":{"all":2,"special":1}}}}}`))
+	f.Add([]byte(`{"version":"p","format":5,"groups":{"":null}}`))
+	f.Add([]byte(`{"version":"p","format":5,"groups":{"clerk\u0000":{"rate":0.002,"ways":{"0":[-9]}}}}`))
+	f.Add([]byte(`{"version":"p","format":5,"groups":{"clerk\u0000":{"rate":0.002,"fresh":{"1":null},"ways":{"1":null}}}}`))
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := parsePeers("peers.json", data)
