@@ -52,6 +52,8 @@ func TestUnknownNames(t *testing.T) {
 		"suppressions --limit many":    "1 to 10000",
 		"actions --since -24h":         "a time such as 24h",
 		"findings --since yesterday":   "a time such as 24h",
+		"simulate --start tomorrow":    "a time such as 2026-01-05T00:00:00Z",
+		"ship x --patience -1s":        "0s or more",
 	} {
 		args := strings.Fields(line)
 		if r := stakeout(t, args...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, want) || !strings.Contains(r.err, args[len(args)-1]) {

@@ -35,6 +35,9 @@ waiting for Kafka; it then tells how many lines were acknowledged: the first one
 		Example: example("stakeout ship agents.jsonl", "stakeout ship traces/*.jsonl.gz", "tail -F agents.log | stakeout ship -"),
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if patience < 0 {
+				return fmt.Errorf("--patience: is %s, want 0s or more", patience)
+			}
 			cfg, log, err := g.load(cmd)
 			if err != nil {
 				return err

@@ -35,7 +35,7 @@ THREATS
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Start, err = time.Parse(time.RFC3339, start); err != nil {
-				return fmt.Errorf("--start: %w", err)
+				return fmt.Errorf("--start: is %q, want a time such as 2026-01-05T00:00:00Z", start)
 			}
 			if len(cfg.Threats) == 1 && cfg.Threats[0] == "none" {
 				cfg.Threats = nil
