@@ -280,3 +280,70 @@ func TestIncidentIsBounded(t *testing.T) {
 		t.Errorf("%d incidents: %+v", len(open), open)
 	}
 }
+
+// TestTwoSessionsOfOneCredential has an agent found out in two sessions that act with the
+// same token: one incident, in which the second finding counts and is told, and calls for nothing more.
+func TestTwoSessionsOfOneCredential(t *testing.T) {
+	w := newWorld(t)
+	tr := w.triage()
+	w.run(tr.Run)
+	w.executors()
+	token := w.issue("jti-a")
+	first, second := w.finding("a", 1), w.finding("a", 2)
+	first.Session, second.Session = "monday", "tuesday"
+	second.Reason = "a used crm:purge for the first time"
+	w.must(w.feed(tr, first))
+	w.wantStatuses(command.RevokeToken, "a", "commanded verified")
+	w.must(w.feed(w.triage(), second)) // by another process
+	w.wantDisposed(first, second)
+	h := w.wantOnce()
+	open := h.openIncidents()
+	if len(open) != 1 || open[0].Count != 2 || open[0].AgentCount != 1 {
+		t.Fatalf("open are %+v, want one incident of one agent with both findings", open)
+	}
+	for _, c := range h.cases {
+		if c.Incident.ID != open[0].ID {
+			t.Errorf("told is also of incident %s: %+v", c.Incident.ID, c)
+		}
+	}
+	w.wantStatuses(command.RevokeToken, "a", "commanded verified")
+	if got := w.idp.Revocations(); got != 1 || w.idp.Active(token) || len(h.commands) != 1 {
+		t.Errorf("%d revocations and %d commands, want one; the token is active: %t", got, len(h.commands), w.idp.Active(token))
+	}
+}
+
+// TestAnotherCredentialIsAnotherAction has the same session go on with another token: the
+// incident is the same, and the other token is revoked, too.
+func TestAnotherCredentialIsAnotherAction(t *testing.T) {
+	w := newWorld(t)
+	tr := w.triage()
+	w.run(tr.Run)
+	w.executors()
+	tokens := []string{w.issue("jti-a"), w.issue("jti-other")}
+	first, second := w.finding("a", 1), w.finding("a", 2)
+	second.Credential.ID = "jti-other"
+	w.must(w.feed(tr, first, second))
+	w.eventually(func() error {
+		if got := w.history().statuses(command.RevokeToken, "a"); strings.Count(got, "verified") != 2 {
+			return fmt.Errorf("revoked is %q, want both verified", got)
+		}
+		return nil
+	})
+	w.wantDisposed(first, second)
+	h := w.wantOnce()
+	if open := h.openIncidents(); len(open) != 1 || open[0].Count != 2 {
+		t.Errorf("open are %+v, want one incident with both findings", open)
+	}
+	targets := map[string]string{}
+	for _, a := range h.commands {
+		targets[a.Target.Credential] = a.Incident
+	}
+	if len(h.commands) != 2 || len(targets) != 2 || targets["jti-a"] != targets["jti-other"] {
+		t.Errorf("commanded are %+v, want each token's end in one incident", targets)
+	}
+	for i, token := range tokens {
+		if w.idp.Active(token) {
+			t.Errorf("token %d is active", i)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package triage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -240,7 +241,7 @@ func (r *recalled) queried(f *detect.Finding, window time.Duration) []string {
 	q := []string{
 		fmt.Sprintf("What was found of %s before? %s; verdicts: %s.", f.Agent, tallies(p.Findings, "nothing"), tallies(p.Verdicts, "none")),
 		"What are the events it rests on? " + rests(p.Rests, len(f.Evidence)) + ".",
-		fmt.Sprintf("What did it do in the ten minutes before? %s, %d failed; tools: %s.", count(int(p.Around.Events), "event"), p.Around.Failed, list(p.Around.Tools)),
+		fmt.Sprintf("What did it do in the ten minutes before? %s, %d failed; tools: %s.", count(int(p.Around.Events), "event"), p.Around.Failed, cmp.Or(strings.Join(p.Around.Tools, ", "), "none")),
 	}
 	if f.Role != "" && (f.Did.Tool != "" || f.Did.Privilege != "") {
 		q = append(q, fmt.Sprintf("Do its peers do it? %s: %d of %s of role %s in the %s before, %s.", did(f), p.Alike, count(int(p.Peers), "other agent"), f.Role, days, count(int(p.Likened), "time")))

@@ -33,11 +33,12 @@ func TestContainment(t *testing.T) {
 		t.Fatalf("ship acknowledged %d lines, want %d", n, fleet.lines)
 	}
 	c.up.judged(fleet.lines)
-	victims := c.victims(t, 7)
+	victims := c.victims(t, 8)
 
 	t.Run("revoked and verified", func(t *testing.T) { c.testRevoked(t, victims[0]) })
 	t.Run("goes on", func(t *testing.T) { c.testGoesOn(t, victims[0]) })
 	t.Run("a shared credential", func(t *testing.T) { c.testShared(t, victims[0]) })
+	t.Run("two sessions", func(t *testing.T) { c.testTwoSessions(t, victims[7]) })
 	t.Run("a provider that lies", func(t *testing.T) { c.testLies(t, victims[1]) })
 	t.Run("nothing to revoke", func(t *testing.T) { c.testNameless(t, victims[2]) })
 
@@ -286,6 +287,60 @@ func (c *containment) testShared(t *testing.T, agent string) {
 	if shown := must(t, "incident", "--config", c.up.file, page.Action.Incident); !strings.Contains(shown, "2 agents: "+agent+", thief") || !strings.Contains(shown, "about credential jti/of "+agent) {
 		t.Errorf("the incident does not tell who is in it:\n%s", shown)
 	}
+}
+
+// testTwoSessions has an agent found out in two sessions that share a credential, and go on
+// with another one: one incident, which tells of each, and each credential is revoked once.
+func (c *containment) testTwoSessions(t *testing.T, agent string) {
+	use := func(session, credential, privilege string) map[string]any {
+		return map[string]any{"event.name": "tool.call", "gen_ai.conversation.id": session, "stakeout.credential.id": credential, "gen_ai.tool.name": "payout",
+			"stakeout.effect": "money", "stakeout.privilege": privilege, "stakeout.sensitivity": "restricted"}
+	}
+	one, other := c.issue(t, "of-two-sessions"), c.issue(t, "of-one-of-them")
+	c.say(t, "stakeout.raw", agent, use("first", "of-two-sessions", "treasury:transfer"), use("second", "of-two-sessions", "treasury:wire"))
+	first := c.action(t, agent, "revoke_token", "verified")
+	found := func(want ...string) (shown string) {
+		eventually(t, 20*time.Second, func() error {
+			all := answer[struct{ ID string }](t, "incidents", "--config", c.up.file, "--agent", agent)
+			if len(all) != 1 || all[0].ID != first.Action.Incident {
+				return fmt.Errorf("incidents are %+v, want %s alone", all, first.Action.Incident)
+			}
+			shown = must(t, "incident", "--config", c.up.file, all[0].ID)
+			for _, w := range want {
+				if !strings.Contains(shown, w) {
+					return fmt.Errorf("the incident does not tell %q:\n%s", w, shown)
+				}
+			}
+			return nil
+		})
+		return shown
+	}
+	found("exercised treasury:transfer", "exercised treasury:wire", " 2 findings from ")
+	revoked := func() (credentials []string) {
+		for _, o := range answer[outcome](t, "actions", "--config", c.up.file, "--agent", agent) {
+			if o.Action.Kind == "revoke_token" {
+				credentials = append(credentials, o.Action.Target.Credential+" "+o.Status)
+			}
+		}
+		return credentials
+	}
+	if got := revoked(); !slices.Equal(got, []string{"of-two-sessions verified"}) {
+		t.Errorf("revocations are %q, want one of the credential of both", got)
+	}
+	if n := c.commands(t, first.Action.ID); n != 1 || c.provider.Active(one) {
+		t.Errorf("the revocation was commanded %d times, want once; the token is active: %t", n, c.provider.Active(one))
+	}
+	c.say(t, "stakeout.raw", agent, use("second", "of-one-of-them", "treasury:loan"))
+	eventually(t, 20*time.Second, func() error {
+		if got := revoked(); !slices.Contains(got, "of-one-of-them verified") || !slices.Contains(got, "of-two-sessions verified") || len(got) != 2 {
+			return fmt.Errorf("revocations are %q, want one of each credential", got)
+		}
+		return nil
+	})
+	if c.provider.Active(other) {
+		t.Error("the other token is active")
+	}
+	found("about credential of-one-of-them", "goes on although it was stopped")
 }
 
 func (c *containment) testLies(t *testing.T, agent string) {
