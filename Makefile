@@ -66,6 +66,10 @@ FLEETS ?= 8
 calibration: ## false findings of fleets without attacks, over those foretold and budgeted: make calibration FLEETS=8
 	$(GO) test ./cmd/internal/backtest -run TestCleanReplay -v -timeout 30m -fleets $(FLEETS)
 
+TRACES ?=
+generalise: ## backtests of public traces in TRACES with a job, a role or a field unknown, or little to learn from
+	STAKEOUT_TRACES=$(TRACES) $(GO) test ./cmd/internal/backtest -run TestGeneralises -v -timeout 30m
+
 TIMES ?= 10
 backlog: engine ## a backlog and one of ten times its size, both TIMES what the tests have
 	$(GO) test ./cmd/internal/chaos -run 'TestFlood$$' -v -timeout 30m -flood $(TIMES)
@@ -83,4 +87,4 @@ check: ## exactly what CI runs
 clean: ## remove what was built and fetched
 	rm -rf bin store/chdb/node_modules
 
-.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos backlog calibration flood golden manifests check clean
+.PHONY: help build engine demo up test test-short race lint vuln fuzz bench bench-recovery chaos backlog calibration generalise flood golden manifests check clean

@@ -30,6 +30,7 @@ type Config struct {
 
 // session is what is kept of one session.
 type session struct {
+	agent    *agent
 	first    event.Timestamp
 	evidence float64 // the largest
 	alerted  bool
@@ -172,7 +173,7 @@ func (r *run) take(ev *event.Event, src event.Source, op detect.Operation) error
 	}
 	s := r.sessions[ev.Session]
 	if s == nil {
-		s = &session{first: ev.Time}
+		s = &session{agent: a, first: ev.Time}
 		r.sessions[strings.Clone(ev.Session)] = s
 	}
 	evidence := r.engine.Evidence(ev)

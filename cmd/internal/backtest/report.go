@@ -1,13 +1,11 @@
 package backtest
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"text/tabwriter"
 	"time"
 )
@@ -49,23 +47,6 @@ type Class struct {
 	Alerted  int `json:"alerted"`
 }
 
-// Fold is one half of the evaluation. The curve is over successful attacks
-// against benign sessions, each with the largest evidence in it for its score.
-type Fold struct {
-	Classes map[string]Class
-	AUC     float64
-	TPR     map[string]float64 // by the rate of false positives
-}
-
-// MarshalJSON puts the classes beside the curve.
-func (f Fold) MarshalJSON() ([]byte, error) {
-	all := map[string]any{"auc": f.AUC, "tpr_at_fpr": f.TPR}
-	for name, c := range f.Classes {
-		all[name] = c
-	}
-	return json.Marshal(all)
-}
-
 // ByDetector counts the findings of one detector.
 type ByDetector struct {
 	Findings int `json:"findings"`
@@ -73,13 +54,10 @@ type ByDetector struct {
 	False    int `json:"false"`
 }
 
-// rates of false positives at which the curve is read.
-var rates = []float64{0.01, 0.05, 0.10}
-
 func (r *run) report(labels map[string]Label, seconds float64) Report {
 	rep := Report{Events: r.events, Agents: len(r.agents), Sessions: len(r.sessions), Budget: r.cfg.Rules.Budget,
 		Findings: len(r.found), Seconds: seconds, EventsPerSec: float64(r.events) / seconds,
-		Classes: map[string]Class{}, Folds: map[string]Fold{}, Detectors: map[string]ByDetector{}, RiskedBy: map[string]float64{}}
+		Classes: map[string]Class{}, Detectors: map[string]ByDetector{}, RiskedBy: map[string]float64{}}
 	for _, a := range r.agents {
 		rep.AgentDays += a.last.Sub(a.first).Hours() / 24
 	}
@@ -113,7 +91,7 @@ func (r *run) report(labels map[string]Label, seconds float64) Report {
 
 	rep.Groups, rep.Maturity = r.strata(rep.Budget, func(f finding) bool { return class(f.Session) == benign })
 
-	scores := map[string]map[string][]float64{}
+	all, byGroup := curves{}, map[string]curves{}
 	var delays []float64
 	for id, s := range r.sessions {
 		l, labelled := labels[id]
@@ -128,22 +106,18 @@ func (r *run) report(labels map[string]Label, seconds float64) Report {
 		if !labelled || l.Fold == nil {
 			continue
 		}
-		name := l.fold()
-		if _, ok := rep.Folds[name]; !ok {
-			rep.Folds[name] = Fold{Classes: map[string]Class{}, TPR: map[string]float64{}}
-			scores[name] = map[string][]float64{}
+		group := s.agent.group()
+		if byGroup[group] == nil {
+			byGroup[group] = curves{}
 		}
-		rep.Folds[name].Classes[c] = rep.Folds[name].Classes[c].plus(s)
-		scores[name][c] = append(scores[name][c], s.evidence)
+		all.add(l.fold(), c, s)
+		byGroup[group].add(l.fold(), c, s)
 	}
-	for name, f := range rep.Folds {
-		good, bad := scores[name][benign], scores[name][success]
-		slices.Sort(good)
-		f.AUC = auc(good, bad)
-		for _, q := range rates {
-			f.TPR[strconv.FormatFloat(q, 'f', 2, 64)] = tpr(good, bad, q)
-		}
-		rep.Folds[name] = f
+	rep.Folds = all.folds()
+	for name, c := range byGroup {
+		g := rep.Groups[name]
+		g.Folds = c.folds()
+		rep.Groups[name] = g
 	}
 	slices.Sort(delays)
 	rep.DelayP50, rep.DelayP99 = at(delays, .5), at(delays, .99)
@@ -165,41 +139,6 @@ func (c Class) plus(s *session) Class {
 		c.Alerted++
 	}
 	return c
-}
-
-// auc is the chance that a bad session scores above a good one, ties counting
-// half; 0 where there are none of either. good is sorted.
-func auc(good, bad []float64) float64 {
-	if len(good) == 0 || len(bad) == 0 {
-		return 0
-	}
-	sum := 0.0
-	for _, v := range bad {
-		below, _ := slices.BinarySearch(good, v)
-		above, _ := slices.BinarySearchFunc(good, v, func(g, v float64) int {
-			if g <= v {
-				return -1
-			}
-			return 1
-		})
-		sum += float64(below) + float64(above-below)/2
-	}
-	return sum / float64(len(good)) / float64(len(bad))
-}
-
-// tpr is the share of bad sessions above the lowest score that at most a share q of the good ones exceed.
-func tpr(good, bad []float64, q float64) float64 {
-	if len(good) == 0 || len(bad) == 0 {
-		return 0
-	}
-	bar := good[max(int(math.Ceil(float64(len(good))*(1-q)))-1, 0)]
-	n := 0
-	for _, v := range bad {
-		if v > bar {
-			n++
-		}
-	}
-	return float64(n) / float64(len(bad))
 }
 
 // at is a quantile of sorted values; 0 of none.
@@ -233,9 +172,17 @@ func (r Report) Print(out io.Writer) error {
 		c := r.Classes[name]
 		fmt.Fprintf(w, "%s\t%d\t%d\t\t\n", name, c.Sessions, c.Alerted)
 	}
+	row := func(name string, f Fold) {
+		fmt.Fprintf(w, "%s\tAUC %.3f\tTPR at 1%% %.2f\tat 5%% %.2f\tat 10%% %.2f\t\n", name, f.AUC, f.TPR["0.01"], f.TPR["0.05"], f.TPR["0.10"])
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Folds)) {
-		f := r.Folds[name]
-		fmt.Fprintf(w, "\t\t\t\t\n%s\tAUC %.3f\tTPR at 1%% %.2f\tat 5%% %.2f\tat 10%% %.2f\t\n", name, f.AUC, f.TPR["0.01"], f.TPR["0.05"], f.TPR["0.10"])
+		fmt.Fprintln(w, "\t\t\t\t")
+		row(name, r.Folds[name])
+		for _, group := range slices.Sorted(maps.Keys(r.Groups)) {
+			if f, ok := r.Groups[group].Folds[name]; ok && len(r.Groups) > 1 {
+				row(name+" among "+group, f)
+			}
+		}
 	}
 	if err := w.Flush(); err != nil {
 		return err

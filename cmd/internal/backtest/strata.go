@@ -18,6 +18,8 @@ type Stratum struct {
 	Realised  float64 `json:"realised_over_budget"`
 	Interval          // of the ratio, of 95 %
 	Risked    float64 `json:"risked"` // false findings that the detectors foretold; see [detect.Stats]
+
+	Folds map[string]Fold `json:"folds,omitempty"` // of a peer group: how its attacks stand out from its own benign sessions
 }
 
 // maturities are the strata by how many events of an agent are known, from the
