@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -96,11 +97,13 @@ func (s *Store) restoreAside(ctx context.Context, o Origins, lost map[part]bool)
 	if s.leading.Load() == 0 {
 		return nil
 	}
+	var errs []error
 	for table, set := range byTable {
 		s.log.Warn("ClickHouse has set parts of a table aside that it cannot read: storing their rows again", "table", table, "parts", len(set))
 		rows, whole, err := s.restore(ctx, o, table, set)
 		if err != nil {
-			return fmt.Errorf("restore %s: %w", table, err)
+			errs = append(errs, fmt.Errorf("restore %s: %w", table, err))
+			continue
 		}
 		s.metrics.restored.WithLabelValues(table).Add(float64(rows))
 		s.log.Info("rows stored again", "table", table, "rows", rows)
@@ -112,12 +115,13 @@ func (s *Store) restoreAside(ctx context.Context, o Origins, lost map[part]bool)
 				continue
 			}
 			if err := s.forget(ctx, p); err != nil {
-				return err
+				errs = append(errs, err)
+				continue
 			}
 			parts = slices.DeleteFunc(parts, func(q part) bool { return p == q })
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // lead notes that this process owns the first partition of the events until ctx ends.

@@ -70,18 +70,27 @@ func auditTable() table[AuditRow] {
 // RunAudit keeps the audit log of a stream until ctx ends.
 func (s *Store) RunAudit(ctx context.Context, js jetstream.JetStream, stream string) error {
 	return s.follow(ctx, js, stream, command.AuditConsumer, func(ctx context.Context, msgs []jetstream.Msg) error {
-		rows := make([]AuditRow, len(msgs))
-		for i, m := range msgs {
-			meta, err := m.Metadata()
-			if err != nil {
-				return fmt.Errorf("audit %s: %w", stream, err)
-			}
-			h := m.Headers()
-			rows[i] = AuditRow{Stream: stream, Seq: meta.Sequence.Stream, Time: meta.Timestamp.UTC(), Subject: m.Subject(),
-				Signer: h.Get(command.KeyHeader), Signature: h.Get(command.SignatureHeader), Payload: string(bytes.ToValidUTF8(m.Data(), []byte("?")))}
+		rows, err := auditRows(stream, msgs)
+		if err != nil {
+			return err
 		}
 		return s.chain(ctx, stream, rows)
 	})
+}
+
+// auditRows makes rows of messages; they are not chained yet.
+func auditRows[M message](stream string, msgs []M) ([]AuditRow, error) {
+	rows := make([]AuditRow, len(msgs))
+	for i, m := range msgs {
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, fmt.Errorf("audit %s: %w", stream, err)
+		}
+		h := m.Headers()
+		rows[i] = AuditRow{Stream: stream, Seq: meta.Sequence.Stream, Time: meta.Timestamp.UTC(), Subject: m.Subject(),
+			Signer: h.Get(command.KeyHeader), Signature: h.Get(command.SignatureHeader), Payload: string(bytes.ToValidUTF8(m.Data(), []byte("?")))}
+	}
+	return rows, nil
 }
 
 const lastAuditQuery = `SELECT seq, hash FROM audit WHERE stream = {stream:String} ORDER BY seq DESC, hash LIMIT 1`

@@ -46,6 +46,8 @@ func (s *Store) restore(ctx context.Context, o Origins, table string, parts []pa
 		return s.restoreActions(ctx, o)
 	case "incidents", "dispositions", "suppressions", "drafts":
 		return s.restoreCases(ctx, o)
+	case "audit":
+		return s.restoreAudit(ctx, o)
 	case "schema_migrations":
 		return 0, every, s.Migrate(ctx)
 	}

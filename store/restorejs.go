@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,4 +91,77 @@ func (s *Store) restoreCases(ctx context.Context, o Origins) (rows int, whole fu
 		return storeCases(ctx, s, msgs, o.Keys)
 	})
 	return rows, whole, err
+}
+
+const (
+	auditHashes = `SELECT seq, hash FROM audit WHERE stream = {stream:String} AND seq BETWEEN {low:UInt64} AND {high:UInt64}`
+	auditGaps   = `SELECT countIf(rows != high - low + 1) FROM (SELECT uniqExact(seq) AS rows, min(seq) AS low, max(seq) AS high FROM audit GROUP BY stream)`
+)
+
+// restoreAudit puts rows back into the audit log that are missing between others, or
+// at an end. A row follows from the message and the row before, so it is the same as
+// the one that was lost; where that is not there, the log begins anew, and whoever
+// verifies it is told.
+func (s *Store) restoreAudit(ctx context.Context, o Origins) (rows int, whole func(part) bool, err error) {
+	whole = every
+	for _, stream := range []string{command.Actions, command.Acks} {
+		_, err := restoreStream(ctx, o.JetStream, stream, ">", func(msgs []kept) error {
+			n, anew, err := s.rechain(ctx, stream, msgs)
+			rows += n
+			if anew {
+				whole = none
+			}
+			return err
+		})
+		if err != nil {
+			return 0, nil, err
+		}
+	}
+	var gaps uint64
+	if err := s.conn.QueryRow(ctx, auditGaps).Scan(&gaps); err != nil {
+		return 0, nil, fmt.Errorf("look for gaps in the audit log: %w", err)
+	}
+	if gaps > 0 {
+		whole = none
+	}
+	return rows, whole, nil
+}
+
+// rechain writes those of a stream's messages to the audit log that are not in it. It
+// tells how many, and whether the log begins anew with one that is not the first.
+func (s *Store) rechain(ctx context.Context, stream string, msgs []kept) (rows int, anew bool, err error) {
+	all, err := auditRows(stream, msgs)
+	if err != nil {
+		return 0, false, err
+	}
+	found, err := s.conn.Query(ctx, auditHashes, arg("stream", stream), arg("low", fmt.Sprint(all[0].Seq-1)), arg("high", fmt.Sprint(all[len(all)-1].Seq)))
+	if err != nil {
+		return 0, false, fmt.Errorf("read the audit log: %w", err)
+	}
+	hashes := map[uint64]string{}
+	err = each(found, func() error {
+		var seq uint64
+		var hash string
+		err := found.Scan(&seq, &hash)
+		hashes[seq] = hash
+		return err
+	})
+	if err != nil {
+		return 0, false, fmt.Errorf("read the audit log: %w", err)
+	}
+	var items []item[AuditRow]
+	for _, r := range all {
+		if hashes[r.Seq] != "" {
+			continue
+		}
+		r.Prev = cmp.Or(hashes[r.Seq-1], start(stream))
+		anew = anew || r.Seq > 1 && r.Prev == start(stream)
+		r.Hash = r.sum()
+		hashes[r.Seq] = r.Hash
+		items = append(items, item[AuditRow]{r, len(r.Payload), position{r.Subject, 0, int64(r.Seq)}})
+	}
+	if len(items) == 0 {
+		return 0, false, nil
+	}
+	return len(items), anew, auditTable().insert(ctx, s.conn, items)
 }

@@ -170,6 +170,7 @@ func permissions(role NATSRole) *server.Permissions {
 		allow("$JS.API.INFO")
 	case StoreRole:
 		stream("ACTIONS")
+		stream("ACKS")
 		consume("ACTIONS", "store")
 		consume("ACTIONS", "cases")
 		consume("ACTIONS", "audit")

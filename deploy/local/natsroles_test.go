@@ -45,6 +45,7 @@ var rights = []struct {
 	// Changing the streams, and listening to them by a consumer of one's own.
 	{"$JS.API.STREAM.CREATE.ACTIONS", []NATSRole{TriageRole}},
 	{"$JS.API.STREAM.UPDATE.ACKS", []NATSRole{TriageRole}},
+	{"$JS.API.STREAM.MSG.GET.ACKS", []NATSRole{TriageRole, StoreRole, OperatorRole}},
 	{"$JS.API.CONSUMER.CREATE.ACTIONS.mine", []NATSRole{TriageRole}},
 	{"$JS.API.CONSUMER.DURABLE.CREATE.ACKS.mine", []NATSRole{TriageRole}},
 	{"$JS.API.CONSUMER.CREATE.KV_posture.mine", []NATSRole{TriageRole, OperatorRole, GatewayRole}},
