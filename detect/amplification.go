@@ -41,6 +41,7 @@ const (
 // An overuse is what is too much about an event: at most one of its parts is not zero.
 type overuse struct {
 	period, run int     // of a loop
+	bouts       int     // that looped a little, lately
 	calls       int     // in this minute
 	spent       float32 // in this hour
 }
@@ -57,6 +58,9 @@ func amplification(v View) overuse {
 	if ev.Name == event.ToolCall {
 		if period, run := p.loop.turns(ev); period > 0 {
 			return overuse{period: period, run: run}
+		}
+		if _, odd := p.loop.repeats(ev); odd {
+			return overuse{bouts: int(p.loop.bouts.looped) + 1}
 		}
 		if n := p.called(ev); n >= fewCalls && p.calls.below(n, oddCalls) && (n == fewCalls || !p.calls.below(n-1, oddCalls)) {
 			return overuse{calls: n}
@@ -105,6 +109,14 @@ func (d Amplification) Explain(v View) Claim {
 			Reason:   fmt.Sprintf("%s goes in circles: %s, with the same arguments, over and over", ev.Agent, round),
 			Observed: fmt.Sprintf("%d repetitions without a pause, the last %s", x.run, ev.Tool),
 			Baseline: fmt.Sprintf("of runs of %d repetitions and more, %s", loopLeast, longest),
+			Entities: []Entity{{ToolEntity, ev.Tool}},
+		}
+	case x.bouts > 0:
+		b := &p.loop.bouts
+		return Claim{
+			Reason:   fmt.Sprintf("%s repeats the same calls, a few times each, in session after session", ev.Agent),
+			Observed: fmt.Sprintf("%d repetitions and more in %d bouts of calls, the last of %s; %.1f nats of evidence that this is more than its way", boutRun, x.bouts, ev.Tool, b.with(true)),
+			Baseline: fmt.Sprintf("of its last %d bouts %.1f%% did so", b.all, 100*b.share()),
 			Entities: []Entity{{ToolEntity, ev.Tool}},
 		}
 	case x.calls > 0:

@@ -10,7 +10,7 @@ import (
 
 // encoding is the version of the profile's encoding, its first byte. A change of
 // what [Profile.code] visits, or of the meaning of a statistic, is a new version.
-const encoding = 3
+const encoding = 4
 
 var errCut = errors.New("is cut off")
 

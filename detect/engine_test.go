@@ -79,7 +79,7 @@ func TestEncodingRefusesWhatItCannotRead(t *testing.T) {
 	}
 	f("nothing", nil, "is cut off")
 	f("half", good[:len(good)/2], "is cut off")
-	f("another version", append([]byte{encoding + 1}, good[1:]...), "has encoding version 4, this build reads 3")
+	f("another version", append([]byte{encoding + 1}, good[1:]...), "has encoding version 5, this build reads 4")
 	f("something after it", append(good, 0), "has 1 bytes too many")
 }
 

@@ -15,6 +15,7 @@ type loop struct {
 	ring    [4]uint8 // marks of its last calls, newest first
 	runs    [4]uint8 // at q-1: how many calls in a row were as the q-th before them
 	habit   uint8    // longest run that is the agent's way: how often it doubles from one, plus one
+	bouts   bouts
 }
 
 const (
@@ -46,8 +47,14 @@ func callMark(ev *event.Event) uint8 {
 	return uint8(d.Sum64()%255) + 1
 }
 
-// restart forgets what was followed, for another session.
-func (l *loop) restart(session uint16) { *l = loop{session: session, habit: l.habit} }
+// restart forgets what was followed, for another session or, in the one followed, for what
+// comes after a call that cannot be told from others.
+func (l *loop) restart(session uint16) {
+	if l.session != 0 && session != l.session {
+		l.bouts.end()
+	}
+	*l = loop{session: session, habit: l.habit, bouts: l.bouts}
+}
 
 // longest returns the longest run.
 func (l *loop) longest() uint8 { return max(l.runs[0], l.runs[1], l.runs[2], l.runs[3]) }
@@ -86,6 +93,9 @@ func (l *loop) learn(ev *event.Event, reported bool) {
 	if period, run := l.turns(ev); period > 0 && !reported {
 		l.habit = uint8(bits.Len(uint(run)))
 	}
+	if begins, odd := l.repeats(ev); begins {
+		l.bouts.repeat(odd, reported)
+	}
 	session := mark(hash(ev.Session))
 	if session != l.session {
 		if l.longest() >= loopHeld {
@@ -121,4 +131,5 @@ func (l *loop) code(c *coder) {
 		c.u8(&l.runs[q], 256)
 	}
 	c.u8(&l.habit, 9)
+	l.bouts.code(c)
 }
