@@ -144,6 +144,9 @@ func (c *Census) exam(g, less *Group, v View, begun, clean bool, passed time.Dur
 	if begun {
 		g.Sessions++
 	}
+	if v.Profile.last == 0 {
+		g.newcomers++
+	}
 	session := hash(v.Event.Agent, v.Event.Session)
 	if v.Event.Session == "" {
 		if !reaches(v.Event) {
@@ -229,7 +232,8 @@ func (c *Census) Peers(version string, r Rules) *Peers {
 	p := &Peers{Version: version, Format: peersFormat, Groups: map[string]*Group{}}
 	rate := thrift * cmp.Or(r.share(Provenance{}), r.Budget)
 	put := func(name string, g *Group, t tail) {
-		g.Bar = t.bar(g.later(r.Budget), rate*g.Days/float64(len(g.seen.sessions)))
+		// Days lie between sessions: the first of an agent comes at the end of none.
+		g.Bar = t.bar(g.later(r.Budget), rate*g.Days/max(float64(len(g.seen.sessions)-g.newcomers), 1))
 		g.Rate, g.seen, g.lives = rate, exams{}, lives{}
 		p.Groups[name] = g
 	}

@@ -40,9 +40,10 @@ type Group struct {
 	Rate     float64            `json:"rate"`   // of odd sessions per agent-day
 	Priors   map[string]Prior   `json:"priors"` // on the rates of surprises, by detector; one that is not here has that of the rules
 
-	seen   exams // what the census has judged; see Peers of Census
-	lives  lives // and the surprises that it has counted
-	tenant string
+	seen      exams // what the census has judged; see Peers of Census
+	lives     lives // and the surprises that it has counted
+	newcomers int   // agents that were not known before
+	tenant    string
 }
 
 // Usage counts a thing and how often it was of a special kind.

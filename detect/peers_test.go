@@ -3,6 +3,7 @@ package detect
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -300,5 +301,25 @@ func BenchmarkEvidence(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		e.Evidence(ev)
+	}
+}
+
+// TestTheBarKnowsHowOftenSessionsCome takes a census of the same sessions, a day apart
+// for each agent, once of many agents for two days and once of few for weeks: the first
+// session of an agent comes after no day.
+func TestTheBarKnowsHowOftenSessionsCome(t *testing.T) {
+	bar := func(agents int) float64 {
+		e, c := New(DefaultRules()), NewCensus()
+		e.Count(c)
+		for i := range 80 {
+			for n, ev := range errand(fmt.Sprintf("clerk-%d", i%agents), i) {
+				ev.Time += event.Timestamp(i/agents*24-i) * 3600e9
+				e.Observe(ev, int64(3*i+n), event.Source{})
+			}
+		}
+		return c.Peers("p", DefaultRules()).Groups["clerk\x00"].Bar
+	}
+	if many, few := bar(40), bar(4); math.Abs(many-few) > 0.01*few {
+		t.Errorf("bar %.3f of forty agents for two days, %.3f of four for twenty; want the same", many, few)
 	}
 }
