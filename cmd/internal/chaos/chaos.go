@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type Config struct {
 	Agents int           // in the fleet
 	Days   float64       // of its log
 	Dir    string        // of all data; it must be empty
+	Fill   string        // a server whose disk is full in half of the rounds; empty: none more than the others
 
 	only   []string      // parts; others are left alone, and these are only killed
 	settle time.Duration // how long everything may take to catch up once it is left alone
@@ -55,8 +57,14 @@ func (c Config) Validate() error {
 	if c.Pause <= 0 {
 		errs = append(errs, fmt.Errorf("pause: is %s, want more than 0s", c.Pause))
 	}
+	if c.Fill != "" && !slices.Contains(serverNames(), c.Fill) {
+		errs = append(errs, fmt.Errorf("fill: is %q, want one of %s", c.Fill, strings.Join(serverNames(), ", ")))
+	}
 	return errors.Join(errs...)
 }
+
+// serverNames are the names of the parts that are no roles.
+func serverNames() []string { return []string{"kafka", "nats", "clickhouse"} }
 
 // A Result is what was done and what came of it.
 type Result struct {

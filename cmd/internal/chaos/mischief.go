@@ -42,12 +42,14 @@ func (m *mischief) run(ctx context.Context) error {
 		}
 		var err error
 		switch n := m.rng.IntN(20); {
+		case n < 10 && m.w.cfg.Fill != "" && len(m.w.disks) > 0:
+			err = m.fill(round, m.w.cfg.Fill)
 		case n < 12 || len(m.w.cfg.only) > 0:
 			err = m.kill(round)
 		case n < 16:
 			err = m.freeze(round)
 		case n < 18 && len(m.w.disks) > 0:
-			err = m.fill(round)
+			err = m.fill(round, "")
 		default:
 			err = m.sever(round)
 		}
@@ -149,10 +151,10 @@ func (m *mischief) freeze(round int) error {
 	return nil
 }
 
-// fill leaves a server no room on its disk for a while. Half of the time it
-// crashes there too, with whatever it could write half.
-func (m *mischief) fill(round int) error {
-	p := m.take(m.w.servers)
+// fill leaves a server, or that of a name, no room on its disk for a while. Half of
+// the time it crashes there too, with whatever it could write half.
+func (m *mischief) fill(round int, name string) error {
+	p := m.take(slices.DeleteFunc(slices.Clone(m.w.servers), func(p part) bool { return name != "" && p.String() != name }))
 	if p == nil {
 		return nil
 	}
@@ -183,7 +185,7 @@ func (m *mischief) fill(round int) error {
 
 // sever cuts all connections to a server, or lets nothing pass for a while.
 func (m *mischief) sever(round int) error {
-	names := []string{"kafka", "nats", "clickhouse"}
+	names := serverNames()
 	p := m.w.proxies[names[m.rng.IntN(len(names))]]
 	m.cut++
 	if m.rng.IntN(2) == 0 {

@@ -92,7 +92,7 @@ func (w *world) process(name string, args ...string) *process {
 }
 
 func (w *world) startServers(ctx context.Context) error {
-	err := w.mount("kafka", "nats", "clickhouse")
+	err := w.mount(serverNames()...)
 	if err != nil {
 		return err
 	}

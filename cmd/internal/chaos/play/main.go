@@ -33,6 +33,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&cfg.Pause, "pause", cfg.Pause, "mean time between two disturbances")
 	flag.IntVar(&cfg.Agents, "agents", cfg.Agents, "in the fleet")
 	flag.Float64Var(&cfg.Days, "days", cfg.Days, "of its log")
+	flag.StringVar(&cfg.Fill, "fill", cfg.Fill, "a server whose disk is full in half of the rounds: kafka, nats or clickhouse")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "stakeout-chaos-")
