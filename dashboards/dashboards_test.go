@@ -3,6 +3,7 @@ package dashboards
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/go-cmp/cmp"
 	prom "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stakeout-project/stakeout/store"
@@ -271,4 +273,77 @@ func TestSceneFigures(t *testing.T) {
 			t.Errorf("%s: took %g s, want %g", step, got[step], want)
 		}
 	}
+}
+
+// canary is what is stored of an agent of ours that misbehaves to see whether anybody notices.
+const canary = `
+INSERT INTO findings (id, detector, threat, severity, time, agent, session, reason, observed, baseline, p_value, level, event, ingested) VALUES
+  ('f2', 'entitlement', 'confused-deputy', 4, now64(9) - 40, 'stakeout-canary-1', 's', 'not entitled', 'canary:pay', 'never', 0.001, 0.002, 'e3', now64(3) - 39),
+  ('f3', 'first_use', 'privilege-drift', 4, now64(9) - 40, 'stakeout-canary-1', 's', 'first use', 'canary:pay', 'never', 0.001, 0.002, 'e3', now64(3) - 39);
+INSERT INTO actions (id, incident, kind, mode, agent, findings, occurred, decided, status, time, ingested, version) VALUES
+  ('a2', '', 'canary', 'auto', 'stakeout-canary-1', ['f2'], now64(9) - 40, now64(9) - 38, 'verified', now64(9) - 35, now64(3) - 35, 3);
+INSERT INTO action_history (id, agent, kind, mode, status, occurred, time, ingested) VALUES
+  ('a2', 'stakeout-canary-1', 'canary', 'auto', 'commanded', now64(9) - 40, now64(9) - 37, now64(3) - 37),
+  ('a2', 'stakeout-canary-1', 'canary', 'auto', 'verified', now64(9) - 40, now64(9) - 35, now64(3) - 35);
+INSERT INTO profiles (agent, role, state, events, first, last, privileges, ingested, version, deleted) VALUES
+  ('stakeout-canary-1', 'stakeout-canary', 'active', 361, now64(9) - 86400 * 60, now64(9) - 40, 2, now64(3), 1, 0)`
+
+// TestCanariesAreNotShown holds every figure of Fleet to what it was before a canary
+// came: each brings two months of its own and two findings, a hundred of them a day.
+func TestCanariesAreNotShown(t *testing.T) {
+	conn := schema(t)
+	from, to := time.Now().Add(-7*24*time.Hour), time.Now().Add(time.Minute)
+	tell := func() map[string]string {
+		told := map[string]string{}
+		for _, p := range boards(t)["fleet.json"].Panels {
+			for _, q := range p.Targets {
+				told[p.Title+", "+q.RefID] = answer(t, conn, expand(t, q.SQL, from, to))
+			}
+		}
+		return told
+	}
+	insert := func(rows string) {
+		for statement := range strings.SplitSeq(rows, ";\n") {
+			if err := conn.Exec(t.Context(), statement); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+	}
+	insert(scene)
+	want := tell()
+	insert(canary)
+	if diff := cmp.Diff(want, tell()); diff != "" {
+		t.Errorf("what Fleet shows without and with a canary (-without +with):\n%s", diff)
+	}
+}
+
+// answer runs a query and prints its rows.
+func answer(t *testing.T, conn driver.Conn, sql string) string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), sql)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, sql)
+	}
+	var b strings.Builder
+	for rows.Next() {
+		var cells []any
+		for _, c := range rows.ColumnTypes() {
+			cells = append(cells, reflect.New(c.ScanType()).Interface())
+		}
+		if err := rows.Scan(cells...); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cells {
+			v := reflect.ValueOf(c).Elem()
+			for v.Kind() == reflect.Pointer && !v.IsNil() {
+				v = v.Elem()
+			}
+			fmt.Fprintf(&b, "%v\t", v)
+		}
+		b.WriteByte('\n')
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }

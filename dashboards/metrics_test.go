@@ -83,7 +83,7 @@ var (
 // words of PromQL and of Grafana that are no metrics.
 var words = map[string]bool{
 	"sum": true, "max": true, "min": true, "by": true, "on": true, "and": true, "or": true, "unless": true, "offset": true, "rate": true, "increase": true,
-	"deriv": true, "histogram_quantile": true, "time": true, "timestamp": true, "max_over_time": true, "m": true, "h": true, "__rate_interval": true, "le": true,
+	"deriv": true, "histogram_quantile": true, "time": true, "timestamp": true, "max_over_time": true, "group_left": true, "vector": true, "m": true, "h": true, "__rate_interval": true, "le": true,
 	"up": true, // what Prometheus itself knows of each target
 }
 
@@ -97,7 +97,9 @@ func TestMetrics(t *testing.T) {
 		labels := map[string]bool{}
 		for _, m := range grouping.FindAllStringSubmatch(plain, -1) {
 			for l := range strings.SplitSeq(m[1], ",") {
-				labels[strings.TrimSpace(l)] = true
+				if l = strings.TrimSpace(l); l != "" { // on () matches whatever the labels are
+					labels[l] = true
+				}
 			}
 		}
 		for _, m := range selector.FindAllStringSubmatch(plain, -1) {
