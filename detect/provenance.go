@@ -8,7 +8,9 @@ import (
 
 // Provenance finds an effectful call that nobody asked for, with an argument
 // whose value came only from untrusted content, by a way such values never took
-// before: from that source tool into that argument of that tool.
+// before: from that source tool into that argument of that tool. What the user asked for
+// is one all the same where it goes to a destination that was new to the agent, too, and
+// most are not: he asks to answer a mail, not to write to whom the mail names.
 type Provenance struct{ Prior Prior }
 
 // About implements [Detector].
@@ -42,9 +44,19 @@ func flow(v View) occasion {
 	o := occasion{trial: true}
 	if arg, source := untrusted(v); arg != "" {
 		o.item = hash(source, ev.Tool, arg)
-		o.odd = !v.Profile.habit(flows).knows(o.item) && !wanted(v)
+		o.odd = !v.Profile.habit(flows).knows(o.item) && (!wanted(v) || elsewhere(v))
 	}
 	return o
+}
+
+// fewNew is how likely a contact with a new destination may be for one to say anything.
+const fewNew = 0.5
+
+// elsewhere reports whether a call goes to a destination that is new to the agent, of whose
+// contacts most are with known ones.
+func elsewhere(v View) bool {
+	to, d := v.Event.Destination, &v.Profile.volumes.known
+	return to != "" && !d.has(hash(to)) && d.newness() <= fewNew
 }
 
 // untrusted returns an argument with a value from untrusted content, and the
@@ -73,14 +85,19 @@ func (d Provenance) Explain(v View) Claim {
 	if source != "" {
 		from += " that " + source + " returned"
 	}
-	wish := "what the user asked for is not known"
-	if _, known := v.Session.asked(ev.Effect); known {
+	wish, normal := "what the user asked for is not known", ""
+	switch asked, known := v.Session.asked(ev.Effect); {
+	case asked:
+		wish = fmt.Sprintf("the user asked for effect %s, but %s is new to the agent", ev.Effect, ev.Destination)
+		normal = "a destination that the agent knows, or a value from the user or from a source that fed this argument before"
+	case known:
 		wish = fmt.Sprintf("the user did not ask for effect %s", ev.Effect)
 	}
 	c := Claim{
 		Reason:   fmt.Sprintf("%s called %s with %s taken from %s", ev.Agent, ev.Tool, arg, from),
 		Observed: fmt.Sprintf("%s -> %s.%s, effect %s; %s", from, ev.Tool, arg, ev.Effect, wish),
 		Baseline: fmt.Sprintf("in %d effectful calls, %.1f unasked ones by a new way; %d ways known", n.trials, n.surprises, n.known()),
+		Normal:   normal,
 	}
 	if !v.Session.tainted.empty() {
 		c.Evidence = []string{v.Session.tainted.String()}
