@@ -120,6 +120,11 @@ func (p *Peers) of(v View) *Group {
 	return p.Groups[everybody]
 }
 
+// Knows reports whether there is a group of a role and tenant itself.
+func (p *Peers) Knows(role, tenant string) bool {
+	return p.Groups[string(appendName(nil, role, tenant))] != nil
+}
+
 // peersOf tells role and tenant of the agent that v looks at.
 func peersOf(v View) (role, tenant string) {
 	role, tenant = v.Event.Role, v.Event.Tenant

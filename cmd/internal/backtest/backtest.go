@@ -49,6 +49,7 @@ type run struct {
 	found    []finding
 	known    map[string]bool // ids of the findings: what comes again after a repeat is the same
 	peers    *detect.Peers   // learned before the end of the warm-up
+	told     told
 }
 
 // finding is a finding with what is known of its agent then.
@@ -174,8 +175,11 @@ func (r *run) take(ev *event.Event, src event.Source, op detect.Operation) error
 	s := r.sessions[ev.Session]
 	if s == nil {
 		s = &session{agent: a, first: ev.Time}
-		r.sessions[strings.Clone(ev.Session)] = s
+		if ev.Session != "" {
+			r.sessions[strings.Clone(ev.Session)] = s
+		}
 	}
+	r.told.take(ev)
 	evidence := r.engine.Evidence(ev)
 	before := r.engine.Stats()
 	r.note(r.engine.Observe(ev, offset, src))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -122,6 +123,28 @@ func TestNotesSayWhatFiguresDoNotMean(t *testing.T) {
 	f(func(c *Config) { c.WarmupUntil = c.WarmupUntil.AddDate(1, 0, 0); c.Labels = "" }, "nothing is left")
 	f(func(c *Config) { c.WarmupUntil = c.WarmupUntil.AddDate(-1, 0, 0); c.Labels = "" }, "no peers were learned")
 	f(func(c *Config) { c.Files = []string{os.DevNull} }, "no events")
+	f(func(c *Config) { c.WarmupUntil = time.Time{} }, "peers are not used")
+	f(func(c *Config) {
+		c.Labels = labels(`{"session_id":"s0","class":"attack_success","phase":"eval"}` + "\n" + `{"session_id":"s200","class":"benign","phase":"eval"}`)
+	}, "250 of 252 sessions have no label", "2 labels have no fold", "1 successful attacks are in the warm-up", "1 labels tell another phase")
+
+	text, err := os.ReadFile(cfg.Files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := func(field string, want ...string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "events")
+		if err := os.WriteFile(file, bytes.ReplaceAll(text, []byte(`"`+field+`"`), []byte(`"left.out"`)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f(func(c *Config) { c.Files = []string{file} }, want...)
+	}
+	without("stakeout.effect", "none of 252 calls tells its effect")
+	without("stakeout.arg.origins", "none of 252 calls that reach out tells where")
+	without("stakeout.intents", "none of 252 messages tells what the user asks for")
+	without("gen_ai.agent.name", "6 of 6 agents tell no role")
+	without("gen_ai.conversation.id", "504 of 504 events are of no session", "none of the 252 labels names a session")
 }
 
 // TestSimulatedLabels reads labels as the simulator writes them: an attack a line.

@@ -149,6 +149,9 @@ func at(v []float64, q float64) float64 {
 	return v[min(int(q*float64(len(v))), len(v)-1)]
 }
 
+// mostGroups is how many peer groups a person wants curves of; programs get all.
+const mostGroups = 12
+
 // Print writes the report for people.
 func (r Report) Print(out io.Writer) error {
 	fmt.Fprintf(out, "%d events of %d agents in %d sessions, %.1f agent-days, in %s: %.0f events/s, %.0f bytes per agent\n",
@@ -178,6 +181,9 @@ func (r Report) Print(out io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(r.Folds)) {
 		fmt.Fprintln(w, "\t\t\t\t")
 		row(name, r.Folds[name])
+		if len(r.Groups) > mostGroups {
+			continue
+		}
 		for _, group := range slices.Sorted(maps.Keys(r.Groups)) {
 			if f, ok := r.Groups[group].Folds[name]; ok && len(r.Groups) > 1 {
 				row(name+" among "+group, f)
