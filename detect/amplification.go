@@ -28,7 +28,7 @@ func (d Amplification) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.volumes.test(amplifications, amplification(v).odd(), v.prior(d.Prior), v.Profile.days)
+	return v.Profile.volumes.test(amplifications, v.odd(amplifications), v.prior(d.Prior), v.Profile.days)
 }
 
 const (

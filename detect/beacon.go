@@ -29,7 +29,7 @@ func (d Beacon) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	return v.Profile.volumes.test(beaconings, beaconing(v), v.prior(d.Prior), v.Profile.days)
+	return v.Profile.volumes.test(beaconings, v.odd(beaconings), v.prior(d.Prior), v.Profile.days)
 }
 
 // A beacon is a destination that was new, and how regular its contacts are.

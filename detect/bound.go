@@ -21,10 +21,10 @@ type aged struct {
 
 // makeRoom forgets agents until there is room for one more.
 func (e *Engine) makeRoom() {
-	for len(e.agents) >= e.limit {
+	for e.agents.known >= e.limit {
 		a := e.oldest()
 		if a.stored {
-			e.gone = append(e.gone, e.slabs.id(a))
+			e.gone = append(e.gone, e.agents.id(a))
 		}
 		e.forget(a)
 		e.stats.Forgotten++
@@ -44,11 +44,14 @@ func (e *Engine) oldest() *agent {
 				return first.agent
 			}
 		}
-		for _, a := range e.agents {
+		for _, a := range e.agents.all() {
 			e.order = append(e.order, aged{a, a.profile.seen.applied})
 		}
 		slices.SortFunc(e.order, func(a, b aged) int {
-			return cmp.Or(cmp.Compare(a.applied, b.applied), strings.Compare(e.slabs.id(a.agent), e.slabs.id(b.agent)))
+			if c := cmp.Compare(a.applied, b.applied); c != 0 {
+				return c
+			}
+			return strings.Compare(e.agents.id(a.agent), e.agents.id(b.agent))
 		})
 	}
 }

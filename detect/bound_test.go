@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"runtime"
@@ -39,6 +40,13 @@ func keep(changelog map[string][]byte, e *Engine) {
 	}
 }
 
+// names are those of the agents that an engine knows.
+func names(e *Engine) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		e.agents.all()(func(id string, _ *agent) bool { return yield(id) })
+	}
+}
+
 func TestLimitForgetsWhoWasSeenLongestAgo(t *testing.T) {
 	const limit = 50
 	e := New(DefaultRules())
@@ -46,7 +54,7 @@ func TestLimitForgetsWhoWasSeenLongestAgo(t *testing.T) {
 	last := map[string]int{}
 	changelog := map[string][]byte{}
 	for i, ev := range strangers(1, 5000) {
-		if _, known := e.agents[ev.Agent]; !known && len(last) == limit {
+		if e.agents.find(ev.Agent) == nil && len(last) == limit {
 			oldest := ""
 			for id, at := range last {
 				if oldest == "" || at < last[oldest] {
@@ -57,7 +65,7 @@ func TestLimitForgetsWhoWasSeenLongestAgo(t *testing.T) {
 		}
 		last[ev.Agent] = i
 		e.Observe(ev, int64(i), event.Source{})
-		if diff := cmp.Diff(slices.Sorted(maps.Keys(last)), slices.Sorted(maps.Keys(e.agents))); diff != "" {
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(last)), slices.Sorted(names(e))); diff != "" {
 			t.Fatalf("agents after event %d (-want +got):\n%s", i, diff)
 		}
 		if i%97 == 0 {
@@ -84,7 +92,7 @@ func TestLimitReplays(t *testing.T) {
 	}
 	state := func(e *Engine) map[string][]byte {
 		s := map[string][]byte{}
-		for id, a := range e.agents {
+		for id, a := range e.agents.all() {
 			s[id] = a.profile.AppendBinary(nil)
 		}
 		return s

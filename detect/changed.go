@@ -36,7 +36,7 @@ func (e *Engine) ChangedBefore(offset int64) iter.Seq2[string, []byte] {
 				break
 			}
 			buf = a.profile.AppendBinary(buf[:0])
-			if !yield(e.slabs.id(a), buf) {
+			if !yield(e.agents.id(a), buf) {
 				return
 			}
 		}
@@ -66,7 +66,7 @@ func (e *Engine) Unwritten() (profiles int, first int64) {
 // agent. Of two encodings for one agent the one that has taken in more stands.
 func (e *Engine) Restore(id string, encoded []byte) error {
 	e.order = nil
-	have := e.agents[id]
+	have := e.agents.find(id)
 	if encoded == nil {
 		if have != nil {
 			e.forget(have)
@@ -78,7 +78,7 @@ func (e *Engine) Restore(id string, encoded []byte) error {
 		return fmt.Errorf("profile of %s: %w", id, err)
 	}
 	if have == nil {
-		have = e.add(id)
+		have = e.agents.add(id)
 		have.profile.seen.applied = math.MinInt64
 	}
 	if have.profile.seen.applied < p.seen.applied {

@@ -31,7 +31,7 @@ func TestReplaysFromUnwritten(t *testing.T) {
 		}
 		state := func(e *Engine) map[string][]byte {
 			s := map[string][]byte{}
-			for id, a := range e.agents {
+			for id, a := range e.agents.all() {
 				s[id] = a.profile.AppendBinary(nil)
 			}
 			return s

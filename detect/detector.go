@@ -46,11 +46,14 @@ type sight struct {
 	Evidence float64 // of the session against the peers, this event included
 
 	bill      *bill                // of materials; nil where the rules have none
+	session   uint32               // fingerprint of its name; 0 where the event has none
 	slot      int                  // of the detector that is asked
 	priors    *[maxDetectors]Prior // of the group, by slot; nil where nothing is known of its peers
 	passed    time.Duration        // since time was paid for last; 0: it is not due yet
 	ahead     time.Duration        // by which the event's clock was, where that was too far to be believed
 	occasions [kinds]occasion      // what the event is to each kind of novelty
+
+	volumes volumesOdd // whether the event is odd to the detectors of volumes
 }
 
 // ask asks whether what the event in view is to a kind of novelty surprises, of an

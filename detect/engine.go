@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"strings"
 	"time"
 
@@ -23,8 +24,7 @@ type Engine struct {
 	rules     Rules
 	bill      *bill // of materials; nil: the rules have none
 	detectors []watching
-	agents    map[string]*agent
-	slabs     slabs
+	agents    slabs
 	changed   []*agent // not yet yielded as they are, in order of their first change; nil: forgotten
 	yielded   int      // how many stood before them, ever
 	stats     Stats
@@ -47,16 +47,19 @@ type watching struct {
 	Detector
 	about About
 	share float64 // false findings per agent-day
+	full  Wealth  // nothing is left for others up to here
 }
 
 // An agent has no pointers, so that the garbage collector need not look at a
 // million of them: see [slabs].
 type agent struct {
+	name    named
+	changed bool
+	stored  bool // Changed has yielded it, or Restore made it
+	known   bool // its place is not one of who was forgotten
 	slot    uint32
 	since   int64 // where it is changed, the offset of the first event that no yielded encoding holds
 	place   int   // and where it stands among the changed, from the first there ever was
-	changed bool
-	stored  bool // Changed has yielded it, or Restore made it
 	profile Profile
 	telling telling
 }
@@ -78,9 +81,10 @@ type Stats struct {
 
 // New returns an engine without profiles.
 func New(r Rules) *Engine {
-	e := &Engine{rules: r, bill: r.BOM.index(), agents: map[string]*agent{}}
+	e := &Engine{rules: r, bill: r.BOM.index(), agents: newSlabs()}
 	for _, d := range r.Detectors {
-		e.detectors = append(e.detectors, watching{d.Detector, d.About(), r.Budget * d.Share})
+		share := r.Budget * d.Share
+		e.detectors = append(e.detectors, watching{d.Detector, d.About(), share, full(share)})
 	}
 	return e
 }
@@ -103,7 +107,7 @@ func (e *Engine) Count(c *Census) { e.census = c }
 // from how things come about among the peers of its agent: the largest surprise in
 // it and a quarter of the next. It is 0 where peers are not in force.
 func (e *Engine) Evidence(ev *event.Event) float64 {
-	a := e.agents[ev.Agent]
+	a := e.agents.find(ev.Agent)
 	if a == nil {
 		a = &agent{}
 	}
@@ -115,9 +119,9 @@ func (e *Engine) Evidence(ev *event.Event) float64 {
 }
 
 func (e *Engine) view(ev *event.Event, p *Profile) View {
-	e.sight = sight{Event: ev, Profile: p, Session: p.find(ev.Session), bill: e.bill}
+	e.sight = sight{Event: ev, Profile: p, bill: e.bill, session: sessionOf(ev.Session)}
 	v := View{&e.sight}
-	if v.Session == nil {
+	if v.Session = p.session(v.session); v.Session == nil {
 		e.none = Session{}
 		v.Session = &e.none
 	}
@@ -135,7 +139,7 @@ func (e *Engine) view(ev *event.Event, p *Profile) View {
 func (e *Engine) Stats() Stats { return e.stats }
 
 // Agents is how many profiles the engine holds.
-func (e *Engine) Agents() int { return len(e.agents) }
+func (e *Engine) Agents() int { return e.agents.known }
 
 // Observe judges the event at an offset of the partition and then learns it.
 // An event that its agent's profile has taken in already is left out. The
@@ -157,12 +161,12 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 // admit notes that the profile of an id takes an event in, and returns its agent: nil
 // if it took the event in before.
 func (e *Engine) admit(id string, ev *event.Event, offset int64, src event.Source) *agent {
-	a := e.agents[id]
+	a := e.agents.find(id)
 	if a == nil {
 		if e.limit > 0 {
 			e.makeRoom()
 		}
-		a = e.add(id)
+		a = e.agents.add(id)
 		a.profile = e.firstOf(id)
 	}
 	p := &a.profile
@@ -175,11 +179,12 @@ func (e *Engine) admit(id string, ev *event.Event, offset int64, src event.Sourc
 		a.changed, a.since, a.place = true, offset, e.yielded+len(e.changed)
 		e.changed = append(e.changed, a)
 	}
-	if p.seen.again(ev, src) {
+	s := sightingOf(ev, src)
+	if p.seen.again(s) {
 		e.stats.Repeated++
 		return nil
 	}
-	p.seen.take(ev, src)
+	p.seen.take(s)
 	return a
 }
 
@@ -211,6 +216,9 @@ func (e *Engine) judge(ev *event.Event, a *agent, ahead time.Duration) []Finding
 		slot, common, none := d.about.Slot, &p.common, Wealth(0)
 		v.slot = slot
 		t := d.Judge(v)
+		if days == 0 && t == (Test{}) && p.wealth[slot] <= d.full && p.doubts[slot] == 0 {
+			continue // nothing was asked, and there is nothing to be paid in
+		}
 		odd |= bit(t.Odd) << slot
 		if x := &p.doubts[slot]; *x != 0 {
 			*x = x.fade(ev.Time)
@@ -224,7 +232,7 @@ func (e *Engine) judge(ev *event.Event, a *agent, ahead time.Duration) []Finding
 		}
 		suspect = true
 		fired |= 1 << i
-		found = append(found, e.finding(d, v, e.slabs.id(a), t.pValue(), level))
+		found = append(found, e.finding(d, v, e.agents.id(a), t.pValue(), level))
 		switch d.Detector.(type) {
 		case Drift:
 			p.drifted = true
@@ -237,8 +245,8 @@ func (e *Engine) judge(ev *event.Event, a *agent, ahead time.Duration) []Finding
 	}
 	p.age(passed)
 	p.learn(v, suspect, fired|v.Session.fired != 0)
-	p.observe(ev)
-	if s := p.find(ev.Session); s != nil {
+	p.observe(v)
+	if s := p.session(v.session); s != nil {
 		s.fired |= fired
 		s.surprises = s.with(v.Surprise)
 	}
@@ -293,4 +301,13 @@ func bit(b bool) uint16 {
 		return 1
 	}
 	return 0
+}
+
+// full is the most wealth of a share from which nothing flows over to others.
+func full(share float64) Wealth {
+	w := Wealth(wealthDays * share)
+	if float64(w) > wealthDays*share {
+		w = Wealth(math.Nextafter32(float32(w), 0))
+	}
+	return w
 }

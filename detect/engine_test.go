@@ -58,7 +58,7 @@ func TestProfileIsSmallAndRoundTrips(t *testing.T) {
 		if err := p.UnmarshalBinary(b); err != nil {
 			t.Fatal(err)
 		}
-		if p != e.agents[id].profile {
+		if p != e.agents.find(id).profile {
 			t.Error("a profile is another after encoding and decoding")
 		}
 	}
@@ -68,7 +68,7 @@ func TestProfileIsSmallAndRoundTrips(t *testing.T) {
 }
 
 func TestEncodingRefusesWhatItCannotRead(t *testing.T) {
-	p := grown(t, 300).agents["a"].profile
+	p := grown(t, 300).agents.find("a").profile
 	good := p.AppendBinary(nil)
 	f := func(name string, b []byte, want string) {
 		t.Helper()
@@ -84,7 +84,7 @@ func TestEncodingRefusesWhatItCannotRead(t *testing.T) {
 }
 
 func FuzzUnmarshalProfile(f *testing.F) {
-	p := grown(f, 300).agents["a"].profile
+	p := grown(f, 300).agents.find("a").profile
 	f.Add(p.AppendBinary(nil))
 	f.Add([]byte{encoding})
 	f.Add([]byte("\x03" + strings.Repeat("0", 54))) // one wrong value, and more behind it
@@ -137,7 +137,7 @@ func TestReplayChangesNothing(t *testing.T) {
 		if diff := cmp.Diff(wantFound, found); diff != "" {
 			t.Fatalf("stopped at %d (-undisturbed +replayed):\n%s", stop, diff)
 		}
-		if first, second := want.agents["a"].profile, second.agents["a"].profile; first != second {
+		if first, second := want.agents.find("a").profile, second.agents.find("a").profile; first != second {
 			t.Fatalf("stopped at %d: the profile is another one", stop)
 		}
 	}
@@ -169,7 +169,7 @@ func TestRepeatedEventsAreLeftOut(t *testing.T) {
 	if got := twice.Stats(); got.Judged != 300 || got.Repeated != 80 {
 		t.Errorf("judged %d and left out %d, want 300 and 80", got.Judged, got.Repeated)
 	}
-	p, q := once.agents["a"].profile, twice.agents["a"].profile
+	p, q := once.agents.find("a").profile, twice.agents.find("a").profile
 	p.seen.applied, q.seen.applied = 0, 0
 	if p != q {
 		t.Error("repeated events changed the profile")
@@ -258,7 +258,7 @@ func BenchmarkObserve(b *testing.B) {
 }
 
 func BenchmarkAppendBinary(b *testing.B) {
-	p := grown(b, 1000).agents["a"].profile
+	p := grown(b, 1000).agents.find("a").profile
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {

@@ -28,8 +28,7 @@ func (d Exfiltration) Judge(v View) Test {
 	if !v.Profile.mature() {
 		return Test{}
 	}
-	_, trails := trailing(v)
-	return v.Profile.volumes.test(exfiltrations, trails || exfiltration(v).odd(), v.prior(d.Prior), v.Profile.days)
+	return v.Profile.volumes.test(exfiltrations, v.odd(exfiltrations), v.prior(d.Prior), v.Profile.days)
 }
 
 const (

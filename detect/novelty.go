@@ -74,9 +74,9 @@ func (p Prior) proper() bool {
 
 // An occasion is what one event is to a Novelty.
 type occasion struct {
+	item  uint64 // the thing done, 0 if there is none to remember
 	trial bool   // the event could have surprised
 	odd   bool   // and did
-	item  uint64 // the thing done, 0 if there is none to remember
 }
 
 // test asks whether an occasion surprises of an agent that was judged for so many

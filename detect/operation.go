@@ -25,7 +25,7 @@ func Operations() []Operation { return []Operation{Reset, Reanchor, Confirm} }
 // without trust. An operation that a profile has taken in already is left out.
 func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.Source) error {
 	e.facts = e.facts[:0]
-	if id := ev.Agent + apart; e.agents[id] != nil {
+	if id := ev.Agent + apart; e.agents.find(id) != nil {
 		if err := e.operate(op, id, ev, offset, src); err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ func decided(i int, id string) *event.Event {
 	return &event.Event{Time: use("a", i).Time, Name: event.ConfigChange, Agent: "a", ID: id}
 }
 
-func stateOf(e *Engine, id string) State { return e.agents[id].profile.State() }
+func stateOf(e *Engine, id string) State { return e.agents.find(id).profile.State() }
 
 func TestOperations(t *testing.T) {
 	e := grown(t, 400)
@@ -41,7 +41,7 @@ func TestOperations(t *testing.T) {
 	if export() == 0 {
 		t.Fatal("exports by an agent that never exported are not found")
 	}
-	for e.agents["a"].profile.State() != Drifted {
+	for e.agents.find("a").profile.State() != Drifted {
 		export()
 	}
 	operate(Reanchor, next, "r1")
@@ -52,10 +52,10 @@ func TestOperations(t *testing.T) {
 	}
 	operate(Reset, next, "r2")
 	want(Relearning)
-	wealth := e.agents["a"].profile.wealth
+	wealth := e.agents.find("a").profile.wealth
 	operate(Reset, next+1, "r2") // told twice
 	next += 2
-	if e.agents["a"].profile.wealth != wealth {
+	if e.agents.find("a").profile.wealth != wealth {
 		t.Error("a reset gives the agent another budget")
 	}
 	e.Observe(use("a", next), int64(next), event.Source{})

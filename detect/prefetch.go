@@ -7,7 +7,7 @@ import "unsafe"
 // cache line of it after the other. To read those of several agents before their
 // events are judged has them come all at once.
 func (e *Engine) Prefetch(agent []byte) {
-	a := e.agents[string(agent)]
+	a := e.agents.likely(agent)
 	if a == nil {
 		return
 	}

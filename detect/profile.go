@@ -75,7 +75,8 @@ func (p *Profile) mature() bool {
 
 // observe takes in what holds of every event, suspect or not: who the agent is,
 // how far time has come, what its sessions did.
-func (p *Profile) observe(ev *event.Event) {
+func (p *Profile) observe(v View) {
+	ev := v.Event
 	now := instantOf(ev.Time)
 	if p.first == 0 {
 		p.first, p.last = now, now
@@ -95,7 +96,7 @@ func (p *Profile) observe(ev *event.Event) {
 	}
 	p.rhythms.work(ev.Time)
 	p.count(ev)
-	p.track(ev)
+	p.track(v)
 }
 
 // memory is how long surprises are remembered: after this time a third is left.

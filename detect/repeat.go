@@ -33,32 +33,48 @@ type sourceMark struct {
 	offset    int64
 }
 
-// again reports whether ev was taken in before.
-func (s *Seen) again(ev *event.Event, src event.Source) bool {
-	if m := s.mark(src); m != nil && (src.Offset < m.offset || src.Offset == m.offset && uint32(src.Line) <= m.line) {
+// A sighting is what an event is known by when it comes again: where it is from, and its
+// id. Each is zero where it is not told.
+type sighting struct {
+	from sourceMark
+	id   idHash
+}
+
+func sightingOf(ev *event.Event, src event.Source) (s sighting) {
+	if src.Topic != "" {
+		s.from = sourceMark{partition: sourcePartition(src), line: uint32(src.Line), offset: src.Offset}
+	}
+	if ev.ID != "" {
+		s.id = idHashOf(ev.ID)
+	}
+	return s
+}
+
+// again reports whether an event was taken in before.
+func (s *Seen) again(e sighting) bool {
+	if m := s.mark(e.from.partition); m != nil && (e.from.offset < m.offset || e.from.offset == m.offset && e.from.line <= m.line) {
 		return true
 	}
-	if ev.ID == "" {
+	if e.id == (idHash{}) {
 		return false
 	}
-	h := idHashOf(ev.ID)
 	for _, r := range s.recent {
-		if r == h {
+		if r == e.id {
 			return true
 		}
 	}
 	return false
 }
 
-// take remembers ev.
-func (s *Seen) take(ev *event.Event, src event.Source) {
-	if src.Topic != "" {
-		m := s.mark(src)
+// take remembers an event.
+func (s *Seen) take(e sighting) {
+	if e.from.partition != 0 {
+		m := s.mark(e.from.partition)
 		if m == nil {
 			// The partition quiet for longest makes room: slots are in order of use.
 			m = &s.sources[sourceSlots-1]
 		}
-		used := sourceMark{partition: sourcePartition(src), line: uint32(src.Line), offset: src.Offset}
+		used := e.from
 		for i := range s.sources {
 			s.sources[i], used = used, s.sources[i]
 			if &s.sources[i] == m {
@@ -66,19 +82,18 @@ func (s *Seen) take(ev *event.Event, src event.Source) {
 			}
 		}
 	}
-	if ev.ID != "" {
+	if e.id != (idHash{}) {
 		copy(s.recent[1:], s.recent[:])
-		s.recent[0] = idHashOf(ev.ID)
+		s.recent[0] = e.id
 	}
 }
 
-func (s *Seen) mark(src event.Source) *sourceMark {
-	if src.Topic == "" {
+func (s *Seen) mark(partition uint32) *sourceMark {
+	if partition == 0 {
 		return nil
 	}
-	id := sourcePartition(src)
 	for i := range s.sources {
-		if s.sources[i].partition == id {
+		if s.sources[i].partition == partition {
 			return &s.sources[i]
 		}
 	}

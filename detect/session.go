@@ -120,14 +120,21 @@ func intent(e event.Effect) uint16 {
 	return 0
 }
 
-// find returns the slot of a session, nil if it is not followed.
-func (p *Profile) find(id string) *Session {
+// sessionOf is the fingerprint of a session's name; 0 for none.
+func sessionOf(id string) uint32 {
 	if id == "" {
+		return 0
+	}
+	return fingerprint(hash(id))
+}
+
+// session returns the slot of a session, nil if it is not followed.
+func (p *Profile) session(id uint32) *Session {
+	if id == 0 {
 		return nil
 	}
-	h := fingerprint(hash(id))
 	for i := range p.sessions {
-		if p.sessions[i].id == h {
+		if p.sessions[i].id == id {
 			return &p.sessions[i]
 		}
 	}
@@ -135,8 +142,8 @@ func (p *Profile) find(id string) *Session {
 }
 
 // follow returns the slot of a session, taking the quietest one for a new session.
-func (p *Profile) follow(id string) *Session {
-	if s := p.find(id); s != nil || id == "" {
+func (p *Profile) follow(id uint32) *Session {
+	if s := p.session(id); s != nil || id == 0 {
 		return s
 	}
 	oldest := &p.sessions[0]
@@ -145,15 +152,15 @@ func (p *Profile) follow(id string) *Session {
 			oldest = &p.sessions[i]
 		}
 	}
-	*oldest = Session{id: fingerprint(hash(id))}
+	*oldest = Session{id: id}
 	return oldest
 }
 
 // track takes the facts of ev into its session: what the user asked for, which
 // credential it acts with, whether untrusted content or a poisoned memory
 // record came in. Facts are kept of suspect events too.
-func (p *Profile) track(ev *event.Event) {
-	s := p.follow(ev.Session)
+func (p *Profile) track(v View) {
+	ev, s := v.Event, p.follow(v.session)
 	if s == nil {
 		return
 	}

@@ -2,7 +2,10 @@ package detect
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -26,6 +29,46 @@ func TestAgentHasNoPointers(t *testing.T) {
 	look(reflect.TypeFor[agent](), "agent")
 }
 
+// TestSlabsAreAMap adds and removes agents at random, with long names and short ones, and
+// compares with a map.
+func TestSlabsAreAMap(t *testing.T) {
+	s, want := newSlabs(), map[string]*agent{}
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i := range 20_000 {
+		id := fmt.Sprint(rng.IntN(3000))
+		if len(id)%2 == 0 {
+			id = strings.Repeat(id, 20)
+		}
+		a := s.find(id)
+		if a != want[id] {
+			t.Fatalf("step %d: agent %.10s is at %p, want %p", i, id, a, want[id])
+		}
+		if i > 10_000 && a == nil || i <= 10_000 && a != nil { // first there come to be more, then fewer
+			continue
+		}
+		if a != nil {
+			s.remove(a)
+			delete(want, id)
+			continue
+		}
+		if a = s.add(id); s.id(a) != id || a.profile != (Profile{}) {
+			t.Fatalf("step %d: agent %.10s is called %.10s, or not new", i, id, s.id(a))
+		}
+		a.profile.events = 1
+		want[id] = a
+		if s.likely([]byte(id)) == nil {
+			t.Fatalf("step %d: agent %.10s is not likely anywhere", i, id)
+		}
+	}
+	got := maps.Collect(s.all())
+	if !maps.Equal(want, got) || s.known != len(want) {
+		t.Errorf("%d agents, %d of them found, want %d", s.known, len(got), len(want))
+	}
+	if len(want) == 0 || s.used <= largestSlab {
+		t.Errorf("%d agents in %d slots: the test shows little", len(want), s.used)
+	}
+}
+
 // TestForgottenLeaveNothing gives the places of forgotten agents to others, of whom
 // then nothing is known, whether or not what was forgotten had been written.
 func TestForgottenLeaveNothing(t *testing.T) {
@@ -47,7 +90,7 @@ func TestForgottenLeaveNothing(t *testing.T) {
 		e.Observe(use(id, 0), int64(i), event.Source{})
 		fresh := New(DefaultRules())
 		fresh.Observe(use(id, 0), int64(i), event.Source{})
-		if got, want := e.agents[id].profile, fresh.agents[id].profile; got != want {
+		if got, want := e.agents.find(id).profile, fresh.agents.find(id).profile; got != want {
 			t.Fatalf("agent %d has more than it did: %+v, want %+v", i, got, want)
 		}
 		if i%7 == 0 {
@@ -58,7 +101,7 @@ func TestForgottenLeaveNothing(t *testing.T) {
 			t.Fatalf("after event %d %d profiles are unwritten, from event %d on", i, n, first)
 		}
 	}
-	if n := len(e.slabs.ids); n > limit+firstSlab || len(e.agents) != limit {
-		t.Errorf("%d agents have %d places", len(e.agents), n)
+	if n := e.agents.used; n > limit+firstSlab || e.agents.known != limit {
+		t.Errorf("%d agents have %d places", e.agents.known, n)
 	}
 }

@@ -113,7 +113,7 @@ func (e *Engine) tell(a *agent, ev *event.Event, astray bool) {
 	case event.MemoryRead, event.MemoryWrite:
 		e.tellRecord(a, ev)
 	case event.Delegation:
-		if s := a.profile.find(ev.Session); s != nil && ev.Delegate != "" {
+		if s := a.profile.session(e.sight.session); s != nil && ev.Delegate != "" {
 			id := s.credential.String()
 			if id != "" && e.news(a, ev, factID(handsOn, id, ev.Delegate)) {
 				e.fact(a, ev, Fact{Kind: CredentialFact, Entity: id, Delegate: ev.Delegate})
@@ -157,7 +157,7 @@ func (e *Engine) tellTool(a *agent, ev *event.Event) {
 
 // tellActed tells on the word of which memory records an effectful call may be.
 func (e *Engine) tellActed(a *agent, ev *event.Event, astray bool) {
-	s := a.profile.find(ev.Session)
+	s := a.profile.session(e.sight.session)
 	if s == nil || s.read[0] == 0 || !effectful(ev) || !fromMemory(ev) {
 		return
 	}
@@ -189,7 +189,7 @@ func (e *Engine) tellRecord(a *agent, ev *event.Event) {
 	}
 	f := Fact{Kind: RecordFact, Entity: recordEntity(fingerprint(hash(ev.Store, ev.Record))), Deed: Read, Store: ev.Store, Record: ev.Record}
 	if ev.Name == event.MemoryWrite {
-		s := a.profile.find(ev.Session)
+		s := a.profile.session(e.sight.session)
 		f.Deed, f.Untrusted = Wrote, ev.Origin == event.FromUntrusted || ev.Origin == "" && s != nil && !s.tainted.empty()
 		if s != nil {
 			f.Tainted, f.Lineage = !s.tainted.empty(), s.lineage(f.Entity)
@@ -214,7 +214,7 @@ func (e *Engine) fact(a *agent, ev *event.Event, f Fact) {
 	f.Time, f.Latest, f.Event, f.Agent, f.Role, f.Tenant = ev.Time, p.last.stamp(), ev.ID, ev.Agent, ev.Role, ev.Tenant
 	f.Session, f.User, f.Parent, f.Chain = ev.Session, ev.User, ev.Parent, ev.Chain
 	f.Credential = Credential{ID: ev.CredentialID, Issuer: ev.CredentialIssuer, Subject: ev.CredentialSubject}
-	if s := p.find(ev.Session); f.Credential.ID == "" && s != nil {
+	if s := p.session(e.sight.session); f.Credential.ID == "" && s != nil {
 		f.Credential.ID = s.credential.String()
 	}
 	if f.Credential.ID != "" && f.Credential.Issuer == "" {

@@ -33,7 +33,7 @@ func (e *Engine) profileOf(ev *event.Event, src event.Source) string {
 // firstOf is the profile that an id begins with.
 func (e *Engine) firstOf(id string) (p Profile) {
 	if agent, ok := strings.CutSuffix(id, apart); ok {
-		if own := e.agents[agent]; own != nil {
+		if own := e.agents.find(agent); own != nil {
 			p = own.profile
 		}
 	}

@@ -57,7 +57,7 @@ func newClerk(days int) *clerk {
 	return c
 }
 
-func (c *clerk) profile() *Profile { return &c.agents["a"].profile }
+func (c *clerk) profile() *Profile { return &c.agents.find("a").profile }
 
 // TestVerdictTrueForgets has an attack come again after a person has called it one.
 func TestVerdictTrueForgets(t *testing.T) {
@@ -179,7 +179,7 @@ func TestDoubt(t *testing.T) {
 func TestVerdictEndsDrift(t *testing.T) {
 	e := grown(t, 400)
 	next := 400
-	for ; e.agents["a"].profile.State() != Drifted; next++ {
+	for ; e.agents.find("a").profile.State() != Drifted; next++ {
 		ev := export("a", next)
 		ev.Session = "one"
 		e.Observe(ev, int64(next), event.Source{})
@@ -188,12 +188,12 @@ func TestVerdictEndsDrift(t *testing.T) {
 	if err := e.Operate(v.Operation(), decided(next, "v1"), int64(next), event.Source{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.agents["a"].profile.State(); got != Active {
+	if got := e.agents.find("a").profile.State(); got != Active {
 		t.Errorf("after a false drift the agent is %s, want active", got)
 	}
-	p := e.agents["a"].profile
+	p := e.agents.find("a").profile
 	p.excuse(Drift{})
-	if p != e.agents["a"].profile {
+	if p != e.agents.find("a").profile {
 		t.Error("a drift that is over is excused again")
 	}
 }

@@ -92,6 +92,29 @@ func (p *Volumes) test(of int, odd bool, prior Prior, days float32) Test {
 	return Test{Rate: (float64(p.odd[of])/oneSurprise + prior.A) / (float64(days) + prior.B), Odd: odd}
 }
 
+// volumesOdd is whether an event is odd to the detectors of volumes: looked at once, to
+// judge it and to learn it.
+type volumesOdd struct{ looked, odd [surprising]bool }
+
+// odd reports whether the event in view is odd to a detector of volumes.
+func (v View) odd(of int) bool {
+	o := &v.volumes
+	if o.looked[of] {
+		return o.odd[of]
+	}
+	o.looked[of] = true
+	switch of {
+	case exfiltrations:
+		_, o.odd[of] = trailing(v)
+		o.odd[of] = o.odd[of] || exfiltration(v).odd()
+	case amplifications:
+		o.odd[of] = amplification(v).odd()
+	case beaconings:
+		o.odd[of] = beaconing(v)
+	}
+	return o.odd[of]
+}
+
 // surprise counts a surprise, at most one in an hour. One that was reported counts
 // for a tenth, as it does for a [Novelty].
 func (p *Volumes) surprise(of int, reported bool) {
@@ -241,8 +264,7 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 	if ev.Name != event.ToolCall && ev.Name != event.ModelCall {
 		return
 	}
-	_, trails := trailing(v)
-	odd := [surprising]bool{exfiltration(v).odd() || trails, amplification(v).odd(), beaconing(v)}
+	odd := [surprising]bool{v.odd(exfiltrations), v.odd(amplifications), v.odd(beaconings)}
 	_, after := p.sums(ev)
 	now := minuteOf(ev.Time)
 	p.roll(now)

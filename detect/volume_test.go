@@ -37,7 +37,7 @@ func mailing(t testing.TB, n int) *Engine {
 
 func TestVolumesRoundTrip(t *testing.T) {
 	e := mailing(t, 1000)
-	want := e.agents["a"].profile
+	want := e.agents.find("a").profile
 	if v := want.volumes; !v.sizes[0].bytes.known() || !v.hourly[bytesOut].known() || !v.hourly[spending].known() || v.calls.n == 0 || v.known.contacts == 0 {
 		t.Errorf("a thousand events taught nothing: %+v", v)
 	}
@@ -71,7 +71,7 @@ func TestVolumesAllocateNothing(t *testing.T) {
 // what was reported teaches nothing, and what passes moves the norm little.
 func TestIncidentNeverBecomesTheNorm(t *testing.T) {
 	e := mailing(t, 1000)
-	p := &e.agents["a"].profile.volumes
+	p := &e.agents.find("a").profile.volumes
 	size, hour := p.sizes[0].bytes.usual(), p.hourly[bytesOut].usual()
 	found := 0
 	for i := range 20 {
@@ -100,7 +100,7 @@ func TestIncidentNeverBecomesTheNorm(t *testing.T) {
 // TestLateEventsCountForNoHour sends an event of an hour that has passed.
 func TestLateEventsCountForNoHour(t *testing.T) {
 	e := mailing(t, 1001)
-	p := &e.agents["a"].profile.volumes
+	p := &e.agents.find("a").profile.volumes
 	before := *p
 	late := mail(985)
 	late.Time -= event.Timestamp(3 * time.Hour)

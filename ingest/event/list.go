@@ -6,8 +6,8 @@ import "strconv"
 func (d *Decoder) items(item func(*Decoder) bool) bool {
 	more, ok := d.open('[', ']', "a list")
 	for n := 0; more && ok; n++ {
-		if d.next(); n == MaxItems {
-			return d.fail(d.i, "has too many items, want "+strconv.Itoa(MaxItems)+" at most")
+		if n == MaxItems {
+			return d.tooMany("items")
 		}
 		if !item(d) {
 			return false
@@ -17,13 +17,20 @@ func (d *Decoder) items(item func(*Decoder) bool) bool {
 	return ok
 }
 
+// tooMany fails before one member or item too many.
+func (d *Decoder) tooMany(what string) bool {
+	d.next()
+	return d.fail(d.i, "has too many "+what+", want "+strconv.Itoa(MaxItems)+" at most")
+}
+
 // members reads an object and calls member at each of its values that is not null.
 func (d *Decoder) members(member func(d *Decoder, key string) bool) bool {
 	more, ok := d.open('{', '}', "an object")
 	for n := 0; more && ok; n++ {
-		if d.next(); n == MaxItems {
-			return d.fail(d.i, "has too many members, want "+strconv.Itoa(MaxItems)+" at most")
+		if n == MaxItems {
+			return d.tooMany("members")
 		}
+		d.next()
 		at := d.i
 		key, ok := d.key(true)
 		switch {
@@ -49,11 +56,20 @@ func (d *Decoder) members(member func(d *Decoder, key string) bool) bool {
 // list reads a list of strings.
 func (d *Decoder) list() ([]string, bool) {
 	mark := len(d.strings)
-	ok := d.items(func(d *Decoder) bool {
+	more, ok := d.open('[', ']', "a list")
+	for n := 0; more && ok; n++ {
+		if n == MaxItems {
+			return nil, d.tooMany("items")
+		}
 		s, ok := d.string()
+		if !ok {
+			return nil, false
+		}
 		d.strings = append(d.strings, s)
-		return ok
-	})
+		if more, ok = d.more(']'); !ok {
+			return nil, false
+		}
+	}
 	return clip(d.strings[mark:]), ok
 }
 

@@ -34,6 +34,14 @@ func (s *scanner) short(want string) bool {
 
 // next skips white space and returns the byte behind it, or 0 at the end; a NUL is nowhere valid.
 func (s *scanner) next() byte {
+	if s.i < len(s.line) && s.line[s.i] > ' ' {
+		return s.line[s.i] // nearly always: whoever writes logs leaves white space out
+	}
+	return s.space()
+}
+
+// space is next where there may be white space.
+func (s *scanner) space() byte {
 	for ; s.i < len(s.line); s.i++ {
 		switch c := s.line[s.i]; c {
 		case ' ', '\t', '\n', '\r':
@@ -139,7 +147,10 @@ func (s *scanner) text(keep bool) (string, bool) {
 	start := i
 	for ; i+8 <= len(b); i += 8 {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
-			i += bits.TrailingZeros64(m) / 8
+			if i += bits.TrailingZeros64(m) / 8; b[i] == '"' {
+				s.i = i + 1
+				return view(b[start:i]), true
+			}
 			break
 		}
 	}
