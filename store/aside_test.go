@@ -15,7 +15,6 @@ import (
 	"github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/store/chdb"
-	"github.com/stakeout-project/stakeout/triage/command"
 )
 
 // spoil cuts a file of every part of tables short while the engine is down, so that
@@ -63,15 +62,9 @@ func restoring(t *testing.T, s *Store, o Origins) (stop func()) {
 	return stop
 }
 
-// TestRestore spoils parts of all tables while ClickHouse is down. It goes on
-// without their rows, and the store fetches them from Kafka and JetStream.
-func TestRestore(t *testing.T) {
-	dir := t.TempDir()
-	e := engineIn(t, dir)
-	s := open(t, testConfig(e))
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+// originsOf starts a broker with the topics that tables come from, a partition each.
+func originsOf(t *testing.T) (Origins, *stream.Client) {
+	t.Helper()
 	kafka := local.DefaultKafkaConfig()
 	kafka.Listen = "127.0.0.1:0"
 	k, err := local.StartKafka(kafka, testLog(t))
@@ -90,13 +83,7 @@ func TestRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	js := jetStream(t, natsServer(t, t.TempDir(), -1))
-	if err := command.Provision(t.Context(), js, command.DefaultLayout()); err != nil {
-		t.Fatal(err)
-	}
-	by := signer(t)
-	o := Origins{Kafka: client, Events: eventsTopic, Findings: "stakeout.findings", Profiles: "stakeout.profiles", Rejects: "stakeout.rejects",
-		JetStream: js, Keys: command.Keyring{Triage: []string{by.Public()}}}
+	o := Origins{Kafka: client, Events: eventsTopic, Findings: "stakeout.findings", Profiles: "stakeout.profiles", Rejects: "stakeout.rejects"}
 	var topics []stream.Topic
 	for _, name := range []string{o.Events, o.Findings, o.Profiles, o.Rejects} {
 		topics = append(topics, stream.Topic{Name: name, Partitions: 1})
@@ -104,58 +91,130 @@ func TestRestore(t *testing.T) {
 	if err := client.EnsureTopics(t.Context(), topics...); err != nil {
 		t.Fatal(err)
 	}
+	return o, client
+}
 
-	// Half of the events are of another day, which stays whole.
-	today, yesterday := time.Now(), time.Now().Add(-24*time.Hour)
-	const events = 200
+// produce writes records to their topics, in their order.
+func produce(t *testing.T, client *stream.Client, records ...stream.Record) {
+	t.Helper()
 	out, err := client.NewProducer(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var old, recent []stream.Record
-	for i := range int64(events) {
-		at := yesterday
-		if i%2 == 0 {
-			at = today
-		}
-		r := eventRecord(t, i, "clerk", at)
-		out.AppendAt(at, o.Events, 0, r.Key, r.Value, r.Headers...)
-		if i%2 == 0 {
-			recent = append(recent, r)
-		} else {
-			old = append(old, r)
-		}
+	for _, r := range records {
+		out.AppendAt(r.Time, r.Topic, 0, r.Key, r.Value, r.Headers...)
 	}
-	reject, err := json.Marshal(Reject{Topic: "stakeout.raw", Offset: 7, Time: now, Reason: "is no event"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out.AppendAt(today, o.Rejects, 0, nil, reject)
 	if err := out.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	publish(t, js, by, outcomeOf("a1", "clerk", command.Verified, now))
+}
+
+// TestRestore spoils parts of tables while ClickHouse is down. It goes on without
+// their rows, and the store fetches them from Kafka.
+func TestRestore(t *testing.T) {
+	dir := t.TempDir()
+	e := engineIn(t, dir)
+	s := open(t, testConfig(e))
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o, client := originsOf(t)
+	const events = 200
+	today, yesterday := time.Now(), time.Now().Add(-24*time.Hour)
+	var all, old, recent []stream.Record
+	for i := range int64(events) {
+		if i%2 == 0 {
+			recent = append(recent, eventRecord(t, i, "clerk", today))
+			all = append(all, recent[len(recent)-1])
+			continue
+		}
+		old = append(old, eventRecord(t, i, "clerk", yesterday))
+		all = append(all, old[len(old)-1])
+	}
+	line, err := json.Marshal(Reject{Topic: "stakeout.raw", Offset: 7, Time: now, Reason: "is no event"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reject := stream.Record{Topic: o.Rejects, Time: today, Value: line}
+	produce(t, client, append(all, reject)...)
 
 	storeAll(t, s.OpenEvents, old...)
-	e = spoil(t, s, e, dir, "events") // yesterday's: these are put back by hand, below
+	storeAll(t, s.OpenRejects, reject)
+	e = spoil(t, s, e, dir, "events", "rejects")
 	s = open(t, testConfig(e))
 	stop := restoring(t, s, o)
-	eventually(t, "yesterday's part is set aside", func() bool { return testutil.ToFloat64(s.metrics.aside) == 1 })
-	if c := counts(t, s); c.Events != 0 {
-		t.Fatalf("%d events, want none: another process is to fetch them", c.Events)
+	eventually(t, "the parts are set aside", func() bool { return testutil.ToFloat64(s.metrics.aside) == 2 })
+	if c := counts(t, s); c.Events != 0 || c.Rejects != 0 {
+		t.Fatalf("%d events and %d rejects, want none: another process is to fetch them", c.Events, c.Rejects)
 	}
 	stop()
 
-	// The process that owns the first partition fetches them, after it has stored what is new.
+	// The process that owns the first partition fetches them. Today's events, which it
+	// stores before that, are not missing.
 	storeAll(t, s.OpenEvents, recent...)
 	restoring(t, s, o)
-	eventually(t, "yesterday's events are back", func() bool {
-		return counts(t, s).Events == events && testutil.ToFloat64(s.metrics.aside) == 0
+	eventually(t, "the rows are back, and the parts gone", func() bool {
+		c := counts(t, s)
+		return c.Events == events && c.Rejects == 1 && testutil.ToFloat64(s.metrics.aside) == 0
 	})
-	if n := testutil.ToFloat64(s.metrics.restored.WithLabelValues("events")); n != events/2 {
-		t.Errorf("%v events stored again, want the %d that were missing", n, events/2)
+	for table, want := range map[string]float64{"events": events / 2, "rejects": 1, "findings": 0} {
+		if n := testutil.ToFloat64(s.metrics.restored.WithLabelValues(table)); n != want {
+			t.Errorf("%v rows of %s stored again, want the %v that were missing", n, table, want)
+		}
 	}
 	if n := testutil.ToFloat64(s.metrics.lost); n != 0 {
 		t.Errorf("%v parts lost, want none", n)
+	}
+}
+
+// forgetful is a Kafka that keeps no record before an offset.
+type forgetful struct {
+	Source
+	first int64
+}
+
+func (f forgetful) Offsets(ctx context.Context, topic string) ([]stream.Range, error) {
+	ranges, err := f.Source.Offsets(ctx, topic)
+	for i := range ranges {
+		ranges[i].First = min(f.first, ranges[i].Next)
+	}
+	return ranges, err
+}
+
+// TestRestoreTellsWhatIsLost has Kafka forget the first of the events that are
+// missing: the others come back, and the part stays until a person drops it.
+func TestRestoreTellsWhatIsLost(t *testing.T) {
+	dir := t.TempDir()
+	e := engineIn(t, dir)
+	s := open(t, testConfig(e))
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o, client := originsOf(t)
+	var records []stream.Record
+	for i := range int64(10) {
+		records = append(records, eventRecord(t, i, "clerk", time.Now()))
+	}
+	produce(t, client, records...)
+	storeAll(t, s.OpenEvents, records...)
+	e = spoil(t, s, e, dir, "events")
+	s = open(t, testConfig(e))
+	processorOf(t, s.OpenEvents, eventsTopic, 0)
+	o.Kafka = forgetful{o.Kafka, 1}
+	stop := restoring(t, s, o)
+	eventually(t, "what is kept is back, and the loss is told", func() bool {
+		return counts(t, s).Events == 9 && testutil.ToFloat64(s.metrics.lost) == 1 && testutil.ToFloat64(s.metrics.aside) == 1
+	})
+	stop()
+	parts, err := s.aside(t.Context())
+	if err != nil || len(parts) != 1 {
+		t.Fatalf("parts set aside: %v, %v; want one", parts, err)
+	}
+	lost := map[part]bool{parts[0]: true}
+	if err := s.forget(t.Context(), parts[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.restoreAside(t.Context(), o, lost); err != nil || len(lost) != 0 || testutil.ToFloat64(s.metrics.lost) != 0 {
+		t.Errorf("after a person has dropped the part: %v, %v; want nothing lost any more", lost, err)
 	}
 }
