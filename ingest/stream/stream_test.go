@@ -1,13 +1,17 @@
 package stream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -30,6 +34,7 @@ func suite(t *testing.T, b testBroker) {
 		f    func(*testing.T, testBroker)
 	}{
 		{"Topics", testTopics},
+		{"OtherSettings", testOtherSettings},
 		{"Codecs", testCodecs},
 		{"ReadsOthers", testReadsOthers},
 		{"OthersReadUs", testOthersReadUs},
@@ -74,6 +79,36 @@ func testTopics(t *testing.T, b testBroker) {
 	if err := c.Ready(); err != nil {
 		t.Errorf("Ready: %v", err)
 	}
+}
+
+// testOtherSettings starts over a topic that somebody else has made.
+func testOtherSettings(t *testing.T, b testBroker) {
+	topic := testTopic(t, testClient(t, b.Addr()), 1, map[string]string{"message.timestamp.type": "CreateTime", "retention.ms": "1000000"})
+	var log bytes.Buffer
+	c, err := Open(testConfig(b.Addr()), prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.MultiWriter(&log, t.Output()), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f := func(settings map[string]string, want ...string) {
+		t.Helper()
+		log.Reset()
+		if err := c.EnsureTopics(testContext(t), Topic{Name: topic, Partitions: 1, Settings: settings}); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(log.String(), "another setting"); n != len(want) {
+			t.Errorf("%d settings are told of, want %q:\n%s", n, want, log.String())
+		}
+		for _, w := range want {
+			if !strings.Contains(log.String(), w) {
+				t.Errorf("told\n%s, want %s", log.String(), w)
+			}
+		}
+	}
+	f(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": "1000000"}, "topic="+topic+" setting=message.timestamp.type is=CreateTime configured=LogAppendTime")
+	f(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}, "is=CreateTime", "setting=retention.ms is=1000000 configured=-1")
+	f(map[string]string{"retention.ms": "1000000"})
+	f(nil)
 }
 
 // testCodecs writes and reads back with every codec, through all the shapes a

@@ -12,12 +12,14 @@ import (
 
 // EnsureTopics makes the topics that are missing and waits until every
 // partition of every topic has a leader. It does not change a topic that is
-// there, and logs when that has another number of partitions.
+// there, and logs when that has another number of partitions or other settings.
 //
 // A compacted topic keeps its records for ever unless its settings say otherwise.
 func (c *Client) EnsureTopics(ctx context.Context, topics ...Topic) error {
-	return c.retry(ctx, "ensure topics", func(ctx context.Context) error {
+	var there []Topic
+	err := c.retry(ctx, "ensure topics", func(ctx context.Context) error {
 		var missing []kafka.TopicConfig
+		there = there[:0]
 		for _, t := range topics {
 			n, err := c.leaders(ctx, t.Name)
 			if errors.Is(err, kafka.UnknownTopicOrPartition) {
@@ -27,6 +29,7 @@ func (c *Client) EnsureTopics(ctx context.Context, topics ...Topic) error {
 			if err != nil {
 				return err
 			}
+			there = append(there, t)
 			if n != t.Partitions {
 				c.log.Warn("topic has another number of partitions than configured", "topic", t.Name, "partitions", n, "configured", t.Partitions)
 			}
@@ -51,6 +54,11 @@ func (c *Client) EnsureTopics(ctx context.Context, topics ...Topic) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	c.compareSettings(ctx, there)
+	return nil
 }
 
 func (c *Client) topicConfig(t Topic) kafka.TopicConfig {
