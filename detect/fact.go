@@ -75,6 +75,11 @@ const (
 	Acted Deed = "acted" // an effectful call in a session that had read it, with an argument from memory
 )
 
+// Judged is the deed of a fact that is a person's verdict on findings about what several
+// agents share: the entity is the [Unit] whose habits they were held against, the tool
+// names the detector and the hash says what the verdict is.
+const Judged Deed = "judged"
+
 // Key is what facts about the same entity have in common, and no others.
 func (f *Fact) Key() string { return string(f.Kind) + "\x00" + f.Tenant + "\x00" + f.Entity }
 
@@ -102,7 +107,7 @@ func (f *Fact) validate() error {
 		return errors.New("event: is missing")
 	case f.Time < year2000:
 		return errors.New("time: is missing or before the year 2000")
-	case f.Kind == RecordFact && f.Deed != Wrote && f.Deed != Read && f.Deed != Acted:
+	case f.Kind == RecordFact && f.Deed != Wrote && f.Deed != Read && f.Deed != Acted && f.Deed != Judged:
 		return fmt.Errorf("deed: is %.20q, want %s, %s or %s", f.Deed, Wrote, Read, Acted)
 	}
 	return nil

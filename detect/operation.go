@@ -41,6 +41,9 @@ func (e *Engine) operate(op Operation, id string, ev *event.Event, offset int64,
 	p := &a.profile
 	if v, ok := op.verdict(); ok {
 		e.judged(p, v)
+		if id == ev.Agent {
+			e.tellVerdict(a, ev, v)
+		}
 		return nil
 	}
 	switch op {

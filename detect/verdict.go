@@ -34,6 +34,10 @@ const (
 
 // Operation puts v into words, in parts that no name of a detector or novelty contains.
 func (v Verdict) Operation() Operation {
+	return Operation(strings.Join(slices.Concat([]string{v.verb()}, v.Detectors, v.Novel), " "))
+}
+
+func (v Verdict) verb() string {
 	verb := truePositive
 	if v.False {
 		verb = falsePositive
@@ -41,7 +45,7 @@ func (v Verdict) Operation() Operation {
 	if v.Withdrawn {
 		verb = withdrawn + verb
 	}
-	return Operation(strings.Join(slices.Concat([]string{verb}, v.Detectors, v.Novel), " "))
+	return verb
 }
 
 // verdict reads what [Verdict.Operation] wrote; ok is false for any other operation.

@@ -47,7 +47,7 @@ func (t *Triage) calibrate(ctx context.Context, i *incident) error {
 
 const (
 	maxNovel     = 16 // that a member notes
-	maxNovelSize = 32 // bytes of one
+	maxNovelSize = 48 // bytes of one
 )
 
 // noteNovel notes what f found its agent do for the first time.

@@ -58,7 +58,7 @@ func TestVerdictCalibrates(t *testing.T) {
 	tr.UseOperations(log.take)
 	w.run(tr.Run)
 	a1, a2, b := w.finding("a", 1), w.finding("a", 2), w.finding("b", 1)
-	a1.Novel, a2.Detector, a2.Novel = []string{"privilege:4f1a"}, "entitlement", []string{"breach:77aa", "privilege:4f1a", strings.Repeat("x", 40), "two words"}
+	a1.Novel, a2.Detector, a2.Novel = []string{"privilege:4f1a"}, "entitlement", []string{"breach:77aa", "privilege:4f1a", strings.Repeat("x", 60), "two words"}
 	b.Credential.ID = a1.Credential.ID // one incident
 	w.must(w.feed(tr, a1, a2, b))
 	id := w.history().cases[0].Incident.ID

@@ -35,7 +35,7 @@ func (e *Engine) credential(f *detect.Fact, g *group) []detect.Finding {
 		}
 		found = append(found, e.finding(claim{
 			normal: "a delegation between the two, or an issuer whose tokens are often shared",
-			thing:  t, detector: detect.SharedCredentialDetector, threat: detect.CredentialEscalation, severity: detect.High,
+			thing:  t, unit: own.Credential.Issuer, detector: detect.SharedCredentialDetector, threat: detect.CredentialEscalation, severity: detect.High,
 			asi: []string{"ASI03"}, atlas: []string{"AML.T0091.000"},
 			about: []string{own.Entity, own.Agent}, on: own, rate: rate, evidence: []*detect.Fact{first},
 			entities: []detect.Entity{{Kind: detect.CredentialEntity, Name: own.Entity}},

@@ -78,7 +78,7 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 	p, usual := u.rank(t.widest)
 	// Each thing is a test: so many of them, of three kinds, are made in an agent-day.
 	const kinds = 3
-	rate := p * float64(u.things) * float64(len(g.units)) / exposure
+	rate := p * float64(u.things) * float64(len(g.units)) / exposure * u.doubted(detect.CrowdDetector, f.Time)
 	if rate > j.share/kinds {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 	}
 	return []detect.Finding{e.finding(claim{
 		normal: "things of this kind that many agents meet, or a deployment of those who do",
-		thing:  t, detector: detect.CrowdDetector, threat: k.threat, severity: detect.Medium, asi: k.asi, atlas: k.atlas,
+		thing:  t, unit: f.Store, detector: detect.CrowdDetector, threat: k.threat, severity: detect.Medium, asi: k.asi, atlas: k.atlas,
 		about: []string{string(f.Kind), f.Entity}, on: f, rate: rate,
 		entities: []detect.Entity{{Kind: k.entity, Name: name}},
 		reason:   fmt.Sprintf("%s %s is suddenly %s by many agents", k.what, name, k.met),

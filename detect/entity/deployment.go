@@ -54,7 +54,7 @@ func (e *Engine) deployment(f *detect.Fact, g *group) []detect.Finding {
 		}
 		found = append(found, e.finding(claim{
 			normal: "another agent of the role that follows within two days, or a tenant in which deployments to one agent are usual",
-			thing:  t, detector: detect.LoneDeploymentDetector, threat: detect.Supply, severity: detect.Medium,
+			thing:  t, unit: wholeUnit, detector: detect.LoneDeploymentDetector, threat: detect.Supply, severity: detect.Medium,
 			asi: []string{"ASI04"}, atlas: []string{"AML.T0010"},
 			about: []string{own.Entity, own.Agent, own.Runs}, on: own, rate: rate,
 			reason:   fmt.Sprintf("a change of configuration brought %s to %s, and to no other agent of its role", own.Runs, own.Agent),

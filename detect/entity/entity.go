@@ -74,6 +74,10 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 	e.stats.Facts++
 	e.sources = e.sources[:0]
 	f = e.keep(f)
+	if f.Deed == detect.Judged {
+		e.judged(f)
+		return nil
+	}
 	g := e.group(f)
 	g.see(f)
 	var found []detect.Finding
@@ -119,6 +123,7 @@ const known = 24 * time.Hour
 // A claim is a finding before it has what all findings have.
 type claim struct {
 	thing    *thing
+	unit     string // whose habits it was held against
 	detector string
 	threat   string
 	severity detect.Severity
@@ -151,6 +156,6 @@ func (e *Engine) finding(c claim) detect.Finding {
 		ID: hex.EncodeToString(sum[:16]), Detector: c.detector, Threat: c.threat, Severity: c.severity, Time: f.Time,
 		Agent: f.Agent, Role: f.Role, Tenant: f.Tenant, Session: f.Session, User: f.User, Parent: f.Parent, Credential: f.Credential,
 		Reason: c.reason, Observed: c.observed, Baseline: c.baseline, Normal: c.normal, PValue: -math.Expm1(-c.rate), Level: e.joint[c.detector].share,
-		Event: f.Event, Evidence: slices.Compact(evidence), Entities: c.entities, ASI: c.asi, ATLAS: c.atlas, Rules: e.rules.Version,
+		Event: f.Event, Novel: []string{detect.Unit(f.Kind, c.detector, c.unit)}, Evidence: slices.Compact(evidence), Entities: c.entities, ASI: c.asi, ATLAS: c.atlas, Rules: e.rules.Version,
 	}
 }

@@ -33,6 +33,7 @@ type unit struct {
 	last      event.Timestamp
 	crowds    [maxCrowd + 1]int // things, by the agents that met them within a day
 	things    int
+	doubts    []doubt // by detector
 }
 
 const (
@@ -115,20 +116,28 @@ func (e *Engine) surprise(detector string, g *group, u *unit, t *thing, f *detec
 	if u == nil || !on {
 		return 0, false
 	}
-	rate = e.rate(j, g, u, f)
+	plain := e.rate(j, g, u, f)
+	rate = plain * u.doubted(detector, f.Time)
 	if judge && !t.decided {
 		t.decided, t.watched = true, rate <= j.share
+		t.doubted = !t.watched && plain <= j.share
 	}
 	found = judge && t.watched
-	left, count, odds := u.left(f), 1.0, benignOdds
-	if u == &g.whole {
-		odds = commonOdds
-	}
+	left, count := u.left(f), 1.0
 	u.surprises, u.reported, u.last = u.surprises*left, u.reported*left, max(u.last, f.Time)
-	if found {
+	if found || judge && t.doubted { // that it is not told for a verdict makes it no habit
 		u.reported++
-		count = min(odds*u.reported, 1)
+		count = u.weight(&g.whole)
 	}
 	u.surprises += count
 	return rate, found
+}
+
+// weight is how much the last surprise counts that was reported.
+func (u *unit) weight(whole *unit) float64 {
+	odds := benignOdds
+	if u == whole {
+		odds = commonOdds
+	}
+	return min(odds*u.reported, 1)
 }

@@ -40,7 +40,7 @@ func (e *Engine) inherited(t *thing, x *form, g *group) (c claim, ok bool) {
 	}
 	return claim{
 		normal: "a user who asks for it, a destination that the agent goes to, or a record written before content from outside was read",
-		thing:  t, detector: detect.LineageDetector, threat: detect.MemoryPoisoning, severity: detect.High,
+		thing:  t, unit: wholeUnit, detector: detect.LineageDetector, threat: detect.MemoryPoisoning, severity: detect.High,
 		asi: []string{"ASI06"}, atlas: []string{"AML.T0080.000"},
 		about: []string{own.Entity, own.Agent, own.Session}, on: own, rate: rate, evidence: way,
 		entities: []detect.Entity{{Kind: detect.MemoryEntity, Name: name}},

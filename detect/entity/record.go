@@ -56,7 +56,7 @@ func (e *Engine) acted(t *thing, x *form, g *group) (c claim, ok bool) {
 	name := written.Store + "/" + written.Record
 	return claim{
 		normal: "a record whose content did not come from outside, or an action on the word of the user",
-		thing:  t, detector: detect.RecordDetector, threat: detect.MemoryPoisoning, severity: detect.High,
+		thing:  t, unit: t.store, detector: detect.RecordDetector, threat: detect.MemoryPoisoning, severity: detect.High,
 		asi: []string{"ASI06"}, atlas: []string{"AML.T0080.000"},
 		about: []string{"acted", own.Entity, own.Agent}, on: own, rate: rate, evidence: []*detect.Fact{written},
 		entities: []detect.Entity{{Kind: detect.MemoryEntity, Name: name}},

@@ -35,6 +35,7 @@ type thing struct {
 
 	decided bool // it is known whether surprises about it are findings
 	watched bool // they are
+	doubted bool // they would be, but for verdicts
 }
 
 // A form is one way in which a thing was met, and the earliest fact of it.

@@ -32,7 +32,7 @@ func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
 		}
 		found = append(found, e.finding(claim{
 			normal: "a deployment of the agent that meets the change (config.change), or a server that changes its definitions often",
-			thing:  t, detector: detect.ToolDefinitionDetector, threat: detect.ToolPoisoning, severity: detect.High,
+			thing:  t, unit: f.Entity, detector: detect.ToolDefinitionDetector, threat: detect.ToolPoisoning, severity: detect.High,
 			asi: []string{"ASI02", "ASI04"}, atlas: []string{"AML.T0110", "AML.T0109"},
 			about: []string{own.Entity, own.Tool, own.Hash}, on: own, rate: rate, evidence: []*detect.Fact{last},
 			entities: []detect.Entity{{Kind: detect.ToolEntity, Name: own.Tool}},
@@ -74,7 +74,7 @@ func (e *Engine) offer(f *detect.Fact, g *group) []detect.Finding {
 		}
 		found = append(found, e.finding(claim{
 			normal: "a deployment of the agent (config.change), or servers that both offered the tool from the beginning",
-			thing:  t, detector: detect.ToolDefinitionDetector, threat: detect.ToolPoisoning, severity: detect.High,
+			thing:  t, unit: f.Entity, detector: detect.ToolDefinitionDetector, threat: detect.ToolPoisoning, severity: detect.High,
 			asi: []string{"ASI02", "ASI04"}, atlas: []string{"AML.T0110"},
 			about: []string{own.Entity, own.Server}, on: own, rate: rate, evidence: []*detect.Fact{had.first},
 			entities: []detect.Entity{{Kind: detect.ToolEntity, Name: own.Entity}},

@@ -120,6 +120,7 @@ func (w *watch) Process(ctx context.Context, batch []stream.Record) error {
 	}
 	stats := w.engine.Stats()
 	w.metrics.judged.Add(float64(stats.Judged - w.counted.Judged))
+	w.metrics.unknown.Add(float64(stats.Unknown - w.counted.Unknown))
 	w.metrics.repeated.Add(float64(stats.Repeated - w.counted.Repeated))
 	w.metrics.forgotten.Add(float64(stats.Forgotten - w.counted.Forgotten))
 	w.metrics.told.Add(float64(stats.Told - w.counted.Told))
@@ -154,7 +155,11 @@ func (w *watch) observe(r *stream.Record) (err error) {
 			}
 			src = w.source
 		case OperationHeader:
-			return w.engine.Operate(detect.Operation(h.Value), &w.event, r.Offset, src)
+			if err := w.engine.Operate(detect.Operation(h.Value), &w.event, r.Offset, src); err != nil {
+				return err
+			}
+			w.tell(r, src)
+			return nil
 		}
 	}
 	for _, f := range w.engine.Observe(&w.event, r.Offset, src) {
@@ -164,6 +169,12 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		w.unsent = true
 		w.metrics.findings.WithLabelValues(f.Detector).Inc()
 	}
+	w.tell(r, src)
+	return nil
+}
+
+// tell sends the facts that follow from a record.
+func (w *watch) tell(r *stream.Record, src event.Source) {
 	facts := w.engine.Facts()
 	for i := range facts {
 		facts[i].Source = src.Topic
@@ -171,7 +182,6 @@ func (w *watch) observe(r *stream.Record) (err error) {
 		w.out.AppendAt(r.Time, w.topics.Facts, -1, []byte(facts[i].Group()), w.fact, sourceOf(r)...)
 		w.unsent = true
 	}
-	return nil
 }
 
 // recovered makes a panic of the function that defers it an error of it.
@@ -216,7 +226,7 @@ func appendReject(out *stream.Producer, topic string, r *stream.Record, cause er
 }
 
 type detectionMetrics struct {
-	judged, repeated, rejected, unreadable, forgotten, told, held prometheus.Counter
+	judged, unknown, repeated, rejected, unreadable, forgotten, told, held prometheus.Counter
 
 	findings *prometheus.CounterVec
 	agents   *prometheus.GaugeVec
@@ -230,6 +240,7 @@ func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detect
 	}
 	m := &detectionMetrics{
 		judged:     counter("events_total", "Events judged."),
+		unknown:    counter("unknown_total", "Events judged of agents that are not known yet: of fewer than 200 events, or first seen less than a day before."),
 		repeated:   counter("repeats_total", "Events left out because they had been judged before."),
 		rejected:   counter("rejects_total", "Records that could not be judged and went to the rejects."),
 		unreadable: counter("unreadable_profiles_total", "Profiles that could not be read; their agents learn anew."),

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -163,6 +164,56 @@ func TestFactsAreFoundOnce(t *testing.T) {
 	check(t, last.Process(ctx, again))
 	if after := len(d.read(t, d.topics.Findings)); after != before {
 		t.Errorf("%d findings more of facts that were known", after-before)
+	}
+}
+
+// TestVerdictReachesWhatIsShared calls findings about shared tokens false, among the events
+// of their agent: that is told among the facts of their kind, and judged in its place.
+func TestVerdictReachesWhatIsShared(t *testing.T) {
+	ctx, d := testContext(t), testDetection(t)
+	s := testSharing(t, d)
+	watch, judge, events := d.take(t, 0), s.take(t, 0), theft()
+	judged := 0
+	judgeAll := func() {
+		t.Helper()
+		s.cut(t)
+		facts := s.read(t)
+		check(t, judge.Process(ctx, facts[judged:]))
+		judged = len(facts)
+	}
+	n := len(events) - 2 // the last theft is to come
+	check(t, watch.Process(ctx, events[:n]))
+	judgeAll()
+	found := d.read(t, d.topics.Findings)
+	if len(found) != 2 {
+		t.Fatalf("%d findings, want 2", len(found))
+	}
+	for i := range 3 {
+		var f detect.Finding
+		check(t, json.Unmarshal(found[0].Value, &f))
+		v := detect.Verdict{False: true, Detectors: []string{f.Detector}, Novel: f.Novel}
+		ev := event.Event{Time: event.At(time.Now()), Name: event.ConfigChange, Agent: f.Agent, ID: fmt.Sprint("verdict", i)}
+		check(t, watch.Process(ctx, []stream.Record{{Topic: d.topics.Events, Offset: int64(n + i), Time: time.Now(), Key: []byte(f.Agent), Value: ev.AppendJSON(nil),
+			Headers: []stream.Header{operation(v.Operation())}}}))
+	}
+	told := 0
+	for _, r := range s.read(t)[judged:] {
+		f, err := detect.ParseFact(r.Value)
+		check(t, err)
+		if v, ok := f.VerdictOf(); !ok || !v.False || f.Kind != detect.CredentialFact {
+			t.Errorf("told is %s, want a verdict", r.Value)
+		}
+		told++
+	}
+	if told != 3 {
+		t.Errorf("%d verdicts are told, want 3", told)
+	}
+	judgeAll()
+	if n := testutil.ToFloat64(s.metrics.rejected) + testutil.ToFloat64(d.metrics.rejected); n != 0 {
+		t.Errorf("%v records are refused", n)
+	}
+	if again := d.read(t, d.topics.Findings); len(again) != len(found) {
+		t.Errorf("verdicts have led to %d findings", len(again)-len(found))
 	}
 }
 
