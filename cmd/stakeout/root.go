@@ -32,15 +32,17 @@ each agent, reports what is not, and has the credentials of a hijacked agent rev
   stakeout ship     send it JSON lines, one event a line
 
 Agents' log lines flow through Kafka: ingest decodes them, detect judges each agent
-against its own past, triage turns findings into signed commands on NATS, store
-writes everything to ClickHouse. The four roles can run in one process (up) or as
-one process each (ingest, detect, triage, store), in any number.
+against its own past, triage turns findings into signed commands on NATS, executor
+carries them out and looks whether they worked, store writes everything to ClickHouse.
+All roles can run in one process (up), or each as processes of its own, in any number.
 
 CONFIGURATION
   Defaults, then the file named by --config, then the environment, then --set.
   Environment variables start with STAKEOUT_, levels are separated by two
   underscores: STAKEOUT_KAFKA__BROKERS=10.0.0.1:9093 sets kafka.brokers.
   'stakeout config' prints what is in force. A key that does not exist is an error.
+  STAKEOUT_CONFIG names the file where --config does not. STAKEOUT_LIBCHDB names the
+  library of the ClickHouse engine for up, demo and drill.
 
 FILES
   stakeout-data/    where 'stakeout up' keeps its data (up.dir)
