@@ -67,6 +67,7 @@ type agent struct {
 // Stats count what an engine did since it was made.
 type Stats struct {
 	Judged    uint64
+	Unknown   uint64 // of them, events of agents that were not known yet
 	Repeated  uint64 // events left out because they had been judged before
 	Findings  uint64
 	Forgotten uint64 // agents, to make room for others
@@ -151,6 +152,9 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 		return nil
 	}
 	e.stats.Judged++
+	if !a.profile.mature() {
+		e.stats.Unknown++
+	}
 	astray := a.profile.volumes.astray(ev) // before it learns the destination
 	found := e.judge(ev, a, time.Duration(src.Ahead)*time.Second)
 	e.tell(a, ev, astray)

@@ -176,6 +176,29 @@ func TestRepeatedEventsAreLeftOut(t *testing.T) {
 	}
 }
 
+// TestUnknownAgentsAreCounted has a known agent work on while strangers come: their events, and
+// its own first ones, are counted as those of unknown agents.
+func TestUnknownAgentsAreCounted(t *testing.T) {
+	e := New(DefaultRules())
+	for i := range 1000 {
+		e.Observe(use("a", i), int64(i), event.Source{})
+	}
+	before := e.Stats()
+	if before.Unknown < matureEvents || before.Unknown == before.Judged {
+		t.Fatalf("%d of the %d events of an agent that becomes known were of an unknown one", before.Unknown, before.Judged)
+	}
+	for i := range 1000 {
+		agent := "a"
+		if i%4 == 0 {
+			agent = fmt.Sprint("stranger-", i)
+		}
+		e.Observe(use(agent, 1000+i), int64(1000+i), event.Source{})
+	}
+	if got := e.Stats().Unknown - before.Unknown; got != 250 {
+		t.Errorf("%d events of unknown agents, want 250", got)
+	}
+}
+
 func TestObserveAllocatesNothing(t *testing.T) {
 	e := grown(t, 1000)
 	ev := use("a", 1001)
