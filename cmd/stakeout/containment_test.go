@@ -41,6 +41,7 @@ func TestContainment(t *testing.T) {
 	t.Run("two sessions", func(t *testing.T) { c.testTwoSessions(t, victims[7]) })
 	t.Run("a provider that lies", func(t *testing.T) { c.testLies(t, victims[1]) })
 	t.Run("nothing to revoke", func(t *testing.T) { c.testNameless(t, victims[2]) })
+	t.Run("answers by others", func(t *testing.T) { c.testAnswers(t, victims[7], victims[2]) })
 
 	approver := c.up.running.Operator.Approver
 	c.up.stop()
