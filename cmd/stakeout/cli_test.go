@@ -29,7 +29,7 @@ func TestHelp(t *testing.T) {
 			testHelp(t, m[1])
 		}
 	}
-	for _, args := range [][]string{{"nosuch"}, {"up", "extra"}, {"up", "--nosuch"}, {"ship"}, {"approve"}, {"findings", "--format", "xml"}, {"shipp"}, {"audit", "nosuch"}, {"completion", "nosuch"}, {"agents", "reset"}} {
+	for _, args := range [][]string{{"nosuch"}, {"up", "extra"}, {"up", "--nosuch"}, {"ship"}, {"approve"}, {"findings", "--format", "xml"}, {"shipp"}, {"audit", "nosuch"}, {"completion", "nosuch"}, {"agents", "reset"}, {"help", "nosuch"}, {"help", "agents", "nosuch"}} {
 		if r := stakeout(t, args...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "stakeout: ") || !strings.HasSuffix(r.err, " --help'\n") {
 			t.Errorf("stakeout %s: exit status %d, want 1 and one line that says where to look:\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
 		}
@@ -54,6 +54,7 @@ func TestUnknownNames(t *testing.T) {
 		"findings --since yesterday":   "a time such as 24h",
 		"simulate --start tomorrow":    "a time such as 2026-01-05T00:00:00Z",
 		"ship x --patience -1s":        "0s or more",
+		"simulate --labels /nosuch/x":  "no such file",
 	} {
 		args := strings.Fields(line)
 		if r := stakeout(t, args...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, want) || !strings.Contains(r.err, args[len(args)-1]) {

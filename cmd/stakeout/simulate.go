@@ -49,6 +49,13 @@ THREATS
 				return err
 			}
 			defer func() { err = errors.Join(err, w.Close()) }()
+			var told io.WriteCloser // made before the events, which may take long
+			if labels != "" {
+				if told, err = create(labels, cmd.OutOrStdout()); err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, told.Close()) }()
+			}
 			progress := io.Discard
 			if !quiet && out != "-" && isTerminal(cmd.ErrOrStderr()) {
 				progress = cmd.ErrOrStderr()
@@ -56,10 +63,10 @@ THREATS
 			if err := writeEvents(cmd, fleet, w, int64(float64(cfg.Agents)*cfg.Days*cfg.Rate), progress); err != nil {
 				return err
 			}
-			if labels == "" {
+			if told == nil {
 				return nil
 			}
-			return writeLabels(labels, fleet.Labels(), cmd.OutOrStdout())
+			return writeLabels(told, fleet.Labels())
 		},
 	}
 	f := cmd.Flags()
@@ -109,12 +116,7 @@ func writeEvents(cmd *cobra.Command, fleet *simulate.Fleet, w io.Writer, expecte
 
 var errInterrupted = errors.New("interrupted")
 
-func writeLabels(path string, labels []simulate.Label, stdout io.Writer) (err error) {
-	w, err := create(path, stdout)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+func writeLabels(w io.Writer, labels []simulate.Label) error {
 	enc := json.NewEncoder(w)
 	for _, l := range labels {
 		if err := enc.Encode(l); err != nil {

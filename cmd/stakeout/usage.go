@@ -32,6 +32,14 @@ func pointToHelp(root *cobra.Command) {
 		}
 	}
 	walk(root)
+	help, _, err := root.Find([]string{"help"})
+	mustSucceed(err)
+	help.Args = func(_ *cobra.Command, given []string) error {
+		if cmd, rest, err := root.Find(given); err != nil || len(rest) > 0 {
+			return see(cmd, fmt.Errorf("unknown command %q", strings.Join(given, " ")))
+		}
+		return nil
+	}
 }
 
 // see adds to an error where to look.
