@@ -40,7 +40,8 @@ const (
 // come in bunches, and one of them would be many findings.
 //
 // A p-value, uniform or larger while the agent behaves as it always did, risks
-// the level that it is compared with.
+// the level that it is compared with: a part of what is there, its own or left by others,
+// and what a day and a half of its share are at most.
 //
 // What breaks a declared rule is certain besides: a finding at any wealth, that
 // risks nothing, because chance has no part in it. The question is paid for as if
@@ -129,7 +130,7 @@ func (p purse) decide(t Test, days float64, watching bool) (level float64, found
 			found = t.Odd
 		}
 	case t.P > 0:
-		level = have.own * stake
+		level = min((have.own+have.common)*stake, restored*p.share)
 		have = p.spend(have, level)
 		found = t.P <= level
 	default:

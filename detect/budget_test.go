@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -98,5 +99,24 @@ func TestWhatIsCertainIsNoTest(t *testing.T) {
 				q.Certain = false
 			}
 		}
+	}
+}
+
+// TestALevelIsAPartOfAllThereIs has a p-value held against what its detector has and what
+// others left, and both spent.
+func TestALevelIsAPartOfAllThereIs(t *testing.T) {
+	const share = 0.001
+	var risked float64
+	own, common := Wealth(share), Wealth(3*share)
+	level, found, _ := purse{&own, &common, share, 10 * share, &risked}.decide(Test{P: share}, 0, false)
+	if want := 4 * share * stake; math.Abs(level-want) > 1e-8 || !found || math.Abs(risked-want) > 1e-8 {
+		t.Errorf("level %v, found %t, %v risked; want %v, a finding and as much", level, found, risked, want)
+	}
+	if left := float64(own + common); math.Abs(left-3*share) > 1e-8 {
+		t.Errorf("%v left of %v, want three quarters", left, 4*share)
+	}
+	own, common = 3*share, 30*share
+	if level, _, _ := (purse{&own, &common, share, 10 * share, &risked}).decide(Test{P: 1}, 0, false); math.Abs(level-restored*share) > 1e-8 {
+		t.Errorf("level %v, want what a day and a half pay for", level)
 	}
 }

@@ -123,6 +123,7 @@ func (h *Histogram) code(c *coder) {
 	c.u32(&h.seen)
 	c.f32((*float32)(&h.dispersion))
 	c.f32(&h.creep)
+	c.u8(&h.last, cells+2)
 	for i := range h.cell {
 		cell := &h.cell[i]
 		if c.slot(cell.id != 0 || cell.long != 0 || cell.short != 0) {

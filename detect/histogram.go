@@ -28,6 +28,7 @@ type Histogram struct {
 	seen       uint32 // all
 	dispersion dispersion
 	creep      float32 // evidence that privileges of high impact are used more; see mount
+	last       uint8   // cell that was used last, counted from 1; 0: none
 	cell       [cells + 1]cell
 }
 
@@ -97,7 +98,7 @@ func (h *Histogram) learn(privilege string, grave, suspect bool) {
 		c := &h.cell[i]
 		var one float32
 		if c == used {
-			one = 1
+			one, h.last = 1, uint8(i+1)
 		}
 		if !suspect {
 			c.long += float32(gain * (one - c.long))
@@ -149,11 +150,16 @@ func (h *Histogram) shift() divergence {
 // of high impact beside its own habits.
 const turn = 0.3
 
+// goesOn is the share of uses that exercise the privilege of the one before because
+// that goes on.
+const goesOn = 0.3
+
 // mount lets creep take in one use. Creep is the logarithm of an e-detector
 // (Shin, Ramdas & Rinaldo 2022): of the likelihood that three in ten uses are
 // now of privileges of high impact, evenly, against that of the habits, summed
-// from the moment that makes it largest (CUSUM). While the habits last it passes
-// s at most once in exp(s) uses on average.
+// from the moment that makes it largest (CUSUM). A use that repeats the one before says
+// less: three in ten do by going on, whichever privilege it is. While the habits last
+// it passes s at most once in exp(s) uses on average.
 func (h *Histogram) mount(used *cell) {
 	grave := 0
 	for i := range h.cell {
@@ -170,13 +176,21 @@ func (h *Histogram) mount(used *cell) {
 	if used.grave {
 		q += turn / float64(grave)
 	}
+	if h.last != 0 && used == &h.cell[h.last-1] {
+		p, q = goesOn+float64((1-goesOn)*p), goesOn+float64((1-goesOn)*q)
+	}
 	h.creep = float32(math.Max(float64(h.creep)+math.Log(q/p), 0))
 }
+
+// creepSlack is how many times as often creep may pass a height, by its bound, as it
+// does: simulated agents without attacks came below p-values from 1/100 to 1/10,000 by so
+// much less often than the bound has it.
+const creepSlack = 50
 
 // tail is the p-value of shift and creep together, by Bonferroni. Creep is
 // looked at once in 32 uses, and may pass a height in any of them.
 func (h *Histogram) tail() float64 {
-	creep := evaluateEvery * math.Exp(-float64(h.creep)/h.dispersion.inflation())
+	creep := float64(evaluateEvery) / creepSlack * math.Exp(-float64(h.creep)/h.dispersion.inflation())
 	return math.Min(1, 2*math.Min(h.dispersion.tail(h.shift()), creep))
 }
 
