@@ -60,12 +60,16 @@ type sight struct {
 // agent that is known. Where it does not and no time is to be paid for, there is
 // nothing to ask.
 func (v View) ask(k kind, prior Prior) Test {
-	o := v.occasions[k]
-	if !o.odd && v.passed == 0 {
+	if !v.occasions[k].odd && v.passed == 0 {
 		return Test{}
 	}
+	return v.question(k, prior)
+}
+
+// question is what ask asks, whether or not there is anything to ask now.
+func (v View) question(k kind, prior Prior) Test {
 	p := v.Profile
-	return p.novelties[k].test(o, v.prior(prior), p.days, float32(p.last.Sub(p.first).Hours()/24))
+	return p.novelties[k].test(v.occasions[k], v.prior(prior), p.days, float32(p.last.Sub(p.first).Hours()/24))
 }
 
 // prior returns what is believed of the agent in view before it is known: that of its

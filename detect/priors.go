@@ -158,8 +158,8 @@ func priors(r Rules, parent map[string]Prior, of ...*lives) map[string]Prior {
 	fitted := map[string]Prior{}
 	for _, d := range r.Detectors {
 		has, ok := d.Detector.(interface{ prior() Prior })
-		if _, peers := d.Detector.(Provenance); !ok || peers {
-			continue // who is held against peers by a bar is not believed anything
+		if !ok {
+			continue
 		}
 		about := d.About()
 		believedOf, given := parent[about.Name]

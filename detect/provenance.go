@@ -22,19 +22,33 @@ func (d Provenance) About() About {
 
 func (d Provenance) prior() Prior { return d.Prior }
 
+// ownLook is how many times as often as to its peers an agent may be expected to
+// surprise itself for that to be asked besides.
+const ownLook = 3
+
 // Judge implements [Detector]. It asks of every effectful call whose argument
 // origins are known. Where it is not known what the user asked for, the flow alone counts.
-// Where the agent's peers are known, they are what the call is held against, and
-// the agent may be new.
+// Where the agent's peers are known, a session is held against them, and the agent may
+// be new. Once it is not, a flow is held against its own past as well, as long as
+// that surprises seldom: two looks are paid for, and either may be odd.
 func (d Provenance) Judge(v View) Test {
-	if v.Peers != nil {
-		return Test{Rate: v.Peers.Rate, Odd: v.Surprise > 0 && v.Evidence > v.Peers.Bar}
+	if v.Peers == nil {
+		if !v.Profile.mature() {
+			return Test{}
+		}
+		return v.ask(flows, d.Prior)
 	}
-	if !v.Profile.mature() {
-		return Test{}
+	t := Test{Rate: v.Peers.Rate, Odd: unlikePeers(v)}
+	if own := v.question(flows, d.Prior); v.Profile.mature() && own.Rate <= ownLook*v.Peers.Rate {
+		t.Rate += own.Rate
+		t.Odd = t.Odd || own.Odd
 	}
-	return v.ask(flows, d.Prior)
+	return t
 }
+
+// unlikePeers reports whether the session of a call has more evidence than those of
+// the agent's peers have.
+func unlikePeers(v View) bool { return v.Surprise > 0 && v.Evidence > v.Peers.Bar }
 
 func flow(v View) occasion {
 	ev := v.Event
@@ -76,8 +90,8 @@ func untrusted(v View) (arg, source string) {
 
 // Explain implements [Detector].
 func (d Provenance) Explain(v View) Claim {
-	if v.Peers != nil {
-		return d.unlikePeers(v)
+	if v.Peers != nil && unlikePeers(v) {
+		return d.explainByPeers(v)
 	}
 	ev, n := v.Event, v.Profile.habit(flows)
 	arg, source := untrusted(v)
@@ -105,8 +119,8 @@ func (d Provenance) Explain(v View) Claim {
 	return c
 }
 
-// unlikePeers explains a call that no call of the agent's peers comes near.
-func (d Provenance) unlikePeers(v View) Claim {
+// explainByPeers explains a call that no call of the agent's peers comes near.
+func (d Provenance) explainByPeers(v View) Claim {
 	ev, g := v.Event, v.Peers
 	tool, so := hash(ev.Tool), known{group: g}
 	wish := "what the user asked for is not known"
