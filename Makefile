@@ -63,8 +63,9 @@ flood: ## ten thousand findings at once: all looked at, few incidents, pages wit
 	STAKEOUT_FLOOD=10000 $(GO) test ./triage -run TestFlood -v | grep -E 'findings in|^(ok|---|FAIL)'
 
 FLEETS ?= 8
-calibration: ## false findings of fleets without attacks, over those foretold and budgeted: make calibration FLEETS=8
-	$(GO) test ./cmd/internal/backtest -run TestCleanReplay -v -timeout 30m -fleets $(FLEETS)
+FIRST  ?= 1001
+calibration: ## false findings of fleets without attacks, over those foretold and budgeted: make calibration FLEETS=8 FIRST=1001
+	$(GO) test ./cmd/internal/backtest -run TestCleanReplay -v -timeout 30m -fleets $(FLEETS) -seed $(FIRST)
 
 TRACES ?=
 generalise: ## backtests of public traces in TRACES with a job, a role or a field unknown, or little to learn from

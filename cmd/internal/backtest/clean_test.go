@@ -18,7 +18,10 @@ import (
 
 // fleets is how many fleets are replayed: one shows what is broken, many tell how far
 // each detector is right.
-var fleets = flag.Int("fleets", 1, "simulated fleets in the replay without attacks")
+var (
+	fleets = flag.Int("fleets", 1, "simulated fleets in the replay without attacks")
+	seed   = flag.Uint64("seed", 1001, "of the first of them")
+)
 
 // clean yields the events of a fleet without attacks, of which every other agent is
 // new after the first days.
@@ -107,10 +110,10 @@ func TestCleanReplay(t *testing.T) {
 	f := func(name string, until time.Time) {
 		t.Run(name, func(t *testing.T) {
 			c := calibration{found: map[string]int{}, risked: map[string]float64{}, budgeted: map[string]float64{}}
-			for seed := range uint64(*fleets) {
+			for i := range uint64(*fleets) {
 				r := newRun(Config{Rules: detect.DefaultRules(), WarmupUntil: until})
 				var before map[string]float64
-				for ev := range clean(t, seed+1001, start, days, learned) {
+				for ev := range clean(t, *seed+i, start, days, learned) {
 					if before == nil && !until.IsZero() && !ev.Time.Time().Before(until) {
 						before = map[string]float64{}
 						for _, d := range r.cfg.Rules.Detectors {
