@@ -178,6 +178,9 @@ func (m *mischief) fill(round int, name string) error {
 			return p.revive()
 		}
 		time.Sleep(down)
+		if p, ok := p.(*process); ok {
+			p.forgive() // it may have ended by itself before it was killed
+		}
 		return p.start()
 	})
 	return nil

@@ -150,10 +150,15 @@ func (p *process) all(s syscall.Signal) error {
 }
 
 func (p *process) revive() error {
-	p.mu.Lock()
-	p.fell = ""
-	p.mu.Unlock()
+	p.forgive()
 	return p.start()
+}
+
+// forgive forgets that the process ended by itself.
+func (p *process) forgive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fell = ""
 }
 
 func (p *process) fallen() string {
