@@ -46,9 +46,9 @@ vuln: ## look the dependencies up in the vulnerability database, where it can be
 fuzz: ## fuzz every target for FUZZTIME (default 30s)
 	deploy/fuzz.sh
 
-bench: ## run the benchmarks
+bench: ## run the benchmarks: ten minutes, and a million agents want 6 GB
 	$(GO) test -run '^$$' -bench . -benchmem ./detect ./ingest ./ingest/event ./ingest/stream ./store ./cmd/internal/simulate
-	$(GO) test -run '^$$' -bench Role -benchtime 1x ./cmd/internal/app
+	$(GO) test -run '^$$' -bench 'Parts|Role|Million' -benchtime 1x ./cmd/internal/app
 
 ROUNDS ?= 20
 SEED   ?= 1

@@ -10,7 +10,7 @@ import (
 
 const (
 	defaultGC    = 100 // percent of what is alive by which Go lets the heap grow
-	leastGC      = 3
+	leastGC      = 1
 	heapInterval = time.Second
 	freeInterval = 10 * time.Second // between returns of memory, which cost a collection each
 )
@@ -18,8 +18,8 @@ const (
 // boundGarbage keeps the heap from growing by more than so many bytes between two
 // collections, until ctx ends, and what is free and not returned to the system below
 // as much. Go would let it double and keep a tenth. Of a detect role nearly all is
-// profiles, which the collector need not look at, so to collect more often costs
-// little. Who has set GOGC decides himself.
+// profiles and their names, which the collector need not look at, so to
+// collect more often costs little. Who has set GOGC decides himself.
 func boundGarbage(ctx context.Context, bytes int64) {
 	if os.Getenv("GOGC") != "" || bytes == 0 {
 		return
