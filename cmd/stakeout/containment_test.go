@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nkeys"
 
 	parts "github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/rules"
@@ -33,7 +32,7 @@ func TestContainment(t *testing.T) {
 		t.Fatalf("ship acknowledged %d lines, want %d", n, fleet.lines)
 	}
 	c.up.judged(fleet.lines)
-	victims := c.victims(t, 8)
+	victims := c.victims(t, 9)
 
 	t.Run("revoked and verified", func(t *testing.T) { c.testRevoked(t, victims[0]) })
 	t.Run("goes on", func(t *testing.T) { c.testGoesOn(t, victims[0]) })
@@ -45,9 +44,10 @@ func TestContainment(t *testing.T) {
 
 	approver := c.up.running.Operator.Approver
 	c.up.stop()
-	c.up = up(t, c.dir, c.settings(t, approving(t, approver)))
+	c.up = up(t, c.dir, c.settings(t, approving(t, approver, victims[8])))
 	t.Run("approved", func(t *testing.T) { c.testApproved(t, victims[3]) })
 	t.Run("rejected", func(t *testing.T) { c.testRejected(t, victims[4]) })
+	t.Run("decided by nobody", func(t *testing.T) { c.testExpired(t, victims[8]) })
 
 	c.up.stop()
 	s := c.settings(t, trusting(t))
@@ -104,25 +104,6 @@ func watchful(t *testing.T) (file string) {
 	check(t, err)
 	file = filepath.Join(t.TempDir(), "detection.yaml")
 	check(t, os.WriteFile(file, bytes.Replace(shipped, []byte("budget: 0.01"), []byte("budget: 0.5"), 1), 0o600))
-	return file
-}
-
-// approving is a policy under which a person decides.
-func approving(t *testing.T, approver string) (file string) {
-	t.Helper()
-	if approver == "" {
-		t.Fatal("running.json does not tell the key that the operator's approvals are signed with")
-	}
-	file = filepath.Join(t.TempDir(), "response.yaml")
-	check(t, os.WriteFile(file, fmt.Appendf(nil, `
-budgets:
-  revoke_token: {max: 5, per: 1h}
-policies:
-  - name: ask
-    match: {min_severity: medium}
-    ladder:
-      - {kind: revoke_token, mode: approve, approvers: [%s], expires: 10m}
-`, approver), 0o600))
 	return file
 }
 
@@ -371,66 +352,5 @@ func (c *containment) testNameless(t *testing.T, agent string) {
 	c.action(t, agent, "page", "verified")
 	if got := c.posture(t, agent); got != "watched" {
 		t.Errorf("posture is %s, want watched", got)
-	}
-}
-
-func (c *containment) testApproved(t *testing.T, agent string) {
-	_, token := c.attack(t, agent, "approved-"+agent)
-	o := c.action(t, agent, "revoke_token", "waiting")
-	c.action(t, agent, "page", "verified") // somebody has to know that it waits
-	if !c.provider.Active(token) || c.commands(t, o.Action.ID) != 0 {
-		t.Error("something was done before it was approved")
-	}
-	if got := c.posture(t, agent); got != "watched" {
-		t.Errorf("posture of an agent that waits is %s, want watched", got)
-	}
-	must(t, "approve", "--config", c.up.file, o.Action.ID, "--why", "nobody planned this")
-	c.action(t, agent, "revoke_token", "verified")
-	if c.provider.Active(token) {
-		t.Error("the token is active, although its revocation was verified")
-	}
-	if n := c.commands(t, o.Action.ID); n != 1 {
-		t.Errorf("the action was commanded %d times, want once", n)
-	}
-	if got := c.posture(t, agent); got != "contained" {
-		t.Errorf("posture is %s, want contained", got)
-	}
-	steps := c.up.rows(fmt.Sprintf("SELECT status FROM stakeout.action_history FINAL WHERE id = '%s' ORDER BY time", o.Action.ID))
-	if !slices.Equal(steps, []string{"waiting", "commanded", "verified"}) {
-		t.Errorf("the action went through %q", steps)
-	}
-}
-
-func (c *containment) testRejected(t *testing.T, agent string) {
-	_, token := c.attack(t, agent, "rejected-"+agent)
-	o := c.action(t, agent, "revoke_token", "waiting")
-	stranger := filepath.Join(t.TempDir(), "stranger")
-	pair, err := nkeys.CreateAccount()
-	check(t, err)
-	seed, err := pair.Seed()
-	check(t, err)
-	check(t, os.WriteFile(stranger, seed, 0o600))
-	must(t, "approve", "--config", c.up.file, "--set", "operator.signing_key="+stranger, o.Action.ID)
-	eventually(t, 10*time.Second, func() error {
-		if n := c.up.metric("stakeout_triage_approvals_total", `result="refused"`); n != 1 {
-			return fmt.Errorf("%d decisions were refused, want that of the stranger", n)
-		}
-		return nil
-	})
-	c.action(t, agent, "revoke_token", "waiting")
-	must(t, "reject", "--config", c.up.file, o.Action.ID, "--why", "the payout was planned")
-	o = c.action(t, agent, "revoke_token", "rejected")
-	if !strings.Contains(o.Detail, "the payout was planned") {
-		t.Errorf("the detail is %q, want the reason", o.Detail)
-	}
-	must(t, "approve", "--config", c.up.file, o.Action.ID) // too late
-	eventually(t, 10*time.Second, func() error {
-		if n := c.up.metric("stakeout_triage_approvals_total", `result="duplicate"`); n != 1 {
-			return fmt.Errorf("%d decisions came too late, want 1", n)
-		}
-		return nil
-	})
-	if !c.provider.Active(token) || c.commands(t, o.Action.ID) != 0 {
-		t.Error("something was done although it was rejected")
 	}
 }
