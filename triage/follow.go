@@ -3,44 +3,27 @@ package triage
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/stakeout-project/stakeout/triage/command"
 )
 
 // follow hands on every value under a prefix of keys, by what follows the prefix, and
 // that one is gone or cannot be read, until ctx ends. It calls begun when all that there
 // were are known.
-func follow[T any](ctx context.Context, kv bucket, prefix string, set func(id string, x T), gone func(id string), begun func()) (err error) {
-	w, err := kv.Watch(ctx, prefix+">")
-	if err != nil {
-		return fmt.Errorf("watch %s>: %w", prefix, err)
-	}
-	defer func() { err = errors.Join(err, w.Stop()) }()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errors.New("the watch ended")
-			case e == nil: // all that there were
-				begun()
-				continue
-			}
-			id := strings.TrimPrefix(e.Key(), prefix)
-			var x T
-			if e.Operation() != jetstream.KeyValuePut || json.Unmarshal(e.Value(), &x) != nil {
-				gone(id)
-				continue
-			}
-			set(id, x)
+func follow[T any](ctx context.Context, kv bucket, prefix string, set func(id string, x T), gone func(id string), begun func()) error {
+	return command.Follow(ctx, kv, prefix+">", func(e jetstream.KeyValueEntry) {
+		id := strings.TrimPrefix(e.Key(), prefix)
+		var x T
+		if e.Operation() != jetstream.KeyValuePut || json.Unmarshal(e.Value(), &x) != nil {
+			gone(id)
+			return
 		}
-	}
+		set(id, x)
+	}, begun)
 }
 
 // persist does again, after a second, what ends before ctx does.

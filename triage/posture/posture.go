@@ -127,32 +127,17 @@ func (f *Feed) Run(ctx context.Context) error {
 }
 
 // watch takes what stands in the bucket, and then what changes.
-func (f *Feed) watch(ctx context.Context, js jetstream.JetStream) (err error) {
+func (f *Feed) watch(ctx context.Context, js jetstream.JetStream) error {
 	kv, err := js.KeyValue(ctx, command.PostureBucket)
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", command.PostureBucket, err)
 	}
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return fmt.Errorf("watch bucket %s: %w", command.PostureBucket, err)
-	}
-	defer func() { err = errors.Join(err, w.Stop()) }()
 	live := false // past what stood in the bucket before
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errors.New("the watch ended")
-			case e == nil:
-				live = true
-			case e.Operation() == jetstream.KeyValuePut: // a deletion is signed by nobody, and frees no one
-				f.take(e.Key(), e.Value(), live)
-			}
+	return command.Follow(ctx, kv, ">", func(e jetstream.KeyValueEntry) {
+		if e.Operation() == jetstream.KeyValuePut { // a deletion is signed by nobody, and frees no one
+			f.take(e.Key(), e.Value(), live)
 		}
-	}
+	}, func() { live = true })
 }
 
 // take believes the value under a key, if triage signed it and it is newer than what we have.
