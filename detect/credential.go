@@ -42,6 +42,13 @@ const (
 // clockSlack is how far the clocks of honest machines are apart at most.
 const clockSlack = 5 * time.Minute
 
+// An agent that has used credentials so often, and never after they had expired, has a
+// clock that agrees with its issuer's: then late is late, from half a minute on.
+const (
+	punctualUses = 500
+	leastLate    = 30 * time.Second
+)
+
 func escalate(v View) occasion {
 	ev, h := v.Event, v.Profile.habit(credentials)
 	var o occasion
@@ -52,7 +59,12 @@ func escalate(v View) occasion {
 			if h.items[lapse] == 0 {
 				by = 1
 			}
-			o.item, o.odd = degree(lapse, level), extents(h.items).beyond(lapse, level, by)
+			slack := clockSlack
+			if h.items[lapse] == 0 && h.trials >= punctualUses {
+				slack = leastLate
+			}
+			o.item = degree(lapse, level)
+			o.odd = ev.Time.Sub(ev.CredentialExpires) >= slack && extents(h.items).beyond(lapse, level, by)
 			return o
 		}
 	}
@@ -75,10 +87,10 @@ func usesCredential(name event.Name) bool {
 	return false
 }
 
-// overdue is how long after its expiry a credential is used, in doublings of the
-// time by which honest clocks differ: 0 within it.
+// overdue is how long after its expiry a credential is used, in doublings of half a
+// minute: 0 within it.
 func overdue(ev *event.Event) int {
-	return doublings(int64(ev.Time.Sub(ev.CredentialExpires) / clockSlack))
+	return doublings(int64(ev.Time.Sub(ev.CredentialExpires) / leastLate))
 }
 
 // admitCredential makes what ev's credential does a habit.
@@ -100,9 +112,9 @@ func (d CredentialMisuse) Explain(v View) Claim {
 	}
 	since := v.Profile.first.Time().Format("2006-01-02")
 	if overdue(ev) > 0 && escalate(v).item>>8 == lapse {
-		usual := "never beyond five minutes"
+		usual := "never beyond half a minute"
 		if n := h.items[lapse]; n > 0 {
-			usual = fmt.Sprintf("at most %s", clockSlack<<n)
+			usual = fmt.Sprintf("at most %s", leastLate<<n)
 		}
 		return Claim{
 			Reason:   fmt.Sprintf("%s acts with %s after it has expired", ev.Agent, name),
