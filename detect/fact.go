@@ -85,7 +85,12 @@ func (f *Fact) Key() string { return string(f.Kind) + "\x00" + f.Tenant + "\x00"
 
 // Group is what facts have in common whose habits are looked at together: those of
 // one kind in one tenant. They go to one partition.
-func (f *Fact) Group() string { return string(f.Kind) + "\x00" + f.Tenant }
+func (f *Fact) Group() string { return string(f.AppendGroup(nil)) }
+
+// AppendGroup appends what Group returns.
+func (f *Fact) AppendGroup(dst []byte) []byte {
+	return append(append(append(dst, f.Kind...), 0), f.Tenant...)
+}
 
 // Place is where f stands among the facts of all agents: at the time of its event,
 // but not before what its agent told earlier.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,6 +50,7 @@ type watch struct {
 	event     event.Event
 	source    event.Source
 	fact      []byte
+	group     []byte
 	unsent    bool
 }
 
@@ -176,12 +178,17 @@ func (w *watch) observe(r *stream.Record) (err error) {
 // tell sends the facts that follow from a record.
 func (w *watch) tell(r *stream.Record, src event.Source) {
 	facts := w.engine.Facts()
+	if len(facts) == 0 {
+		return
+	}
+	at := slices.IndexFunc(r.Headers, func(h stream.Header) bool { return h.Key == event.SourceHeader })
+	source := r.Headers[max(at, 0) : at+1] // or none
 	for i := range facts {
 		facts[i].Source = src.Topic
-		w.fact = facts[i].AppendJSON(w.fact[:0])
-		w.out.AppendAt(r.Time, w.topics.Facts, -1, []byte(facts[i].Group()), w.fact, sourceOf(r)...)
-		w.unsent = true
+		w.fact, w.group = facts[i].AppendJSON(w.fact[:0]), facts[i].AppendGroup(w.group[:0])
+		w.out.AppendAt(r.Time, w.topics.Facts, -1, w.group, w.fact, source...)
 	}
+	w.unsent = true
 }
 
 // recovered makes a panic of the function that defers it an error of it.
