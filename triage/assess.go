@@ -26,7 +26,7 @@ const riskPrefix = "risk."
 // a person has found to be no reason to act.
 func (t *Triage) assess(ctx context.Context, b *bus, f *detect.Finding, at stamps, suppression string) ([]risk, error) {
 	policy := t.policy.Load()
-	if suppression != "" || !policy.trusts(at.topic, f.Agent, f.Tenant) || at.mixed(policy) {
+	if suppression != "" || !at.heard(policy, f) {
 		r, _, err := load[risk](ctx, b.records, riskKey(f.Agent))
 		r.Agent = f.Agent
 		return []risk{r}, err

@@ -27,6 +27,9 @@ func (t *Triage) calibrate(ctx context.Context, i *incident) error {
 		return nil
 	}
 	for _, m := range i.Members {
+		if len(m.Detectors) == 0 { // what others say of it teaches nothing about it
+			continue
+		}
 		if err := t.at("calibrate"); err != nil {
 			return err
 		}

@@ -60,6 +60,7 @@ type member struct {
 	Last  string `json:"last"` // hash of the id of its last finding
 
 	Detectors   []string `json:"detectors,omitempty"`   // of its findings
+	Unheard     []string `json:"unheard,omitempty"`     // of those about it that rest on the word of who may not speak for it
 	Novel       []string `json:"novel,omitempty"`       // what they found it do for the first time
 	Suppression string   `json:"suppression,omitempty"` // id of that under which its last finding fell
 
@@ -200,6 +201,7 @@ func (i *incident) absorb(o *incident) bool {
 		if n := slices.IndexFunc(i.Members, func(x member) bool { return x.Agent == m.Agent }); n >= 0 {
 			i.Members[n].Count += m.Count
 			i.Members[n].Detectors = union(i.Members[n].Detectors, m.Detectors, maxNoted)
+			i.Members[n].Unheard = union(i.Members[n].Unheard, m.Unheard, maxNoted)
 			i.Members[n].Novel = union(i.Members[n].Novel, m.Novel, maxNovel)
 		} else {
 			i.Members = append(i.Members, m)

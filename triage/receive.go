@@ -138,7 +138,9 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		case !i.open():
 			return nil, errMoved
 		}
-		suppression, err := t.suppressed(ctx, b, f)
+		policy := t.policy.Load()
+		heard := at.heard(policy, f)
+		suppression, err := t.suppressed(ctx, b, f, heard)
 		if err != nil {
 			return nil, err
 		}
@@ -148,12 +150,11 @@ func (t *Triage) joinAt(ctx context.Context, b *bus, id string, f *detect.Findin
 		}
 		opened := i.Count == 0
 		i.add(f)
-		policy := t.policy.Load()
 		score := chain[0].score(policy.Risk, f.Time)
 		if i.Risk == nil || i.Risk.At(score.Time) < score.Score {
 			i.Risk = &score
 		}
-		i.judged(f, suppression)
+		i.judged(f, suppression, heard)
 		var proposals []proposal
 		if suppression == "" {
 			proposals = propose(policy, i, f, &chain[0], at, t.now())

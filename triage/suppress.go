@@ -15,14 +15,21 @@ import (
 // suppressed finding is kept, joins its incident and is disposed of like any
 // other; only nothing is done about it.
 
-func suppressionID(agent, detector string) string { return hash("suppression", agent, detector) }
+// What is told of an agent by those who may not speak for it has a suppression of its own:
+// or else who raises false findings about an agent has the true ones suppressed.
+func suppressionID(agent, detector string, heard bool) string {
+	if !heard {
+		return hash("suppression", agent, detector, "untrusted")
+	}
+	return hash("suppression", agent, detector)
+}
 
 // suppressed returns the id of the suppression that f falls under; empty for none.
-func (t *Triage) suppressed(ctx context.Context, b *bus, f *detect.Finding) (string, error) {
+func (t *Triage) suppressed(ctx context.Context, b *bus, f *detect.Finding, heard bool) (string, error) {
 	if certain(f) {
 		return "", nil
 	}
-	id := suppressionID(f.Agent, f.Detector)
+	id := suppressionID(f.Agent, f.Detector, heard)
 	s, rev, err := load[command.Suppression](ctx, b.incidents, command.SuppressionKey(id))
 	if err != nil || rev == 0 || !s.Holds(eventNow(t)) || int(f.Severity) > s.Severity {
 		return "", err
@@ -33,8 +40,8 @@ func (t *Triage) suppressed(ctx context.Context, b *bus, f *detect.Finding) (str
 // suppress has findings like those of a closed incident not acted on until a time.
 func (t *Triage) suppress(ctx context.Context, b *bus, i *incident, until event.Timestamp) error {
 	for _, m := range i.Members {
-		for _, detector := range m.Detectors {
-			s := command.Suppression{ID: suppressionID(m.Agent, detector), Incident: i.ID, Agent: m.Agent, Detector: detector, Severity: int(i.Severity),
+		for n, detector := range slices.Concat(m.Detectors, m.Unheard) {
+			s := command.Suppression{ID: suppressionID(m.Agent, detector, n < len(m.Detectors)), Incident: i.ID, Agent: m.Agent, Detector: detector, Severity: int(i.Severity),
 				Owner: i.By, Verdict: i.Verdict, Why: i.Why, Since: i.Turned, Until: until}
 			if err := t.at("suppress"); err != nil {
 				return err
@@ -93,13 +100,17 @@ func (t *Triage) unsuppress(ctx context.Context, b *bus, a command.Approval, ope
 const maxNoted = 8
 
 // judged notes on the member of f by what it was found, and whether that is suppressed.
-func (i *incident) judged(f *detect.Finding, suppression string) {
+func (i *incident) judged(f *detect.Finding, suppression string, heard bool) {
 	n := slices.IndexFunc(i.Members, func(m member) bool { return m.Agent == f.Agent })
 	m := &i.Members[n]
-	if name := cut(f.Detector, 128); name == f.Detector && len(m.Detectors) < maxNoted && !slices.Contains(m.Detectors, name) {
-		m.Detectors = append(m.Detectors, name)
+	detectors := &m.Unheard
+	if heard {
+		detectors = &m.Detectors
+		m.noteNovel(f)
 	}
-	m.noteNovel(f)
+	if cut(f.Detector, 128) == f.Detector {
+		*detectors = union(*detectors, []string{f.Detector}, maxNoted)
+	}
 	if m.Suppression = suppression; suppression != "" {
 		i.Suppressed++
 	}

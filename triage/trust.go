@@ -57,6 +57,12 @@ func (p Policy) TrustVersion() string {
 // its event: whoever made it kept apart by another list, or nothing.
 func (s stamps) mixed(p *Policy) bool { return s.trust != p.TrustVersion() && p.AutoRequires != "" }
 
+// heard reports whether f is told by who may speak for its agent, and rests on nobody else's
+// word. What is not says nothing about the agent: neither its risk nor a verdict on it does.
+func (s stamps) heard(p *Policy, f *detect.Finding) bool {
+	return p.trusts(s.topic, f.Agent, f.Tenant) && !s.mixed(p)
+}
+
 // forbids reports whether the policy keeps an action from going by itself
 // because of where it was heard that the agent misbehaves.
 func (p Policy) forbids(a command.Action) (why string, forbidden bool) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
@@ -93,6 +95,32 @@ func TestMixedTelemetryStopsNobody(t *testing.T) {
 	}
 	w.heard(tr, "raw.payments", w.finding("payments-1", 2))
 	w.wantStatuses(command.Suspend, "payments-1", "held commanded verified")
+	w.wantOnce()
+}
+
+// TestVerdictOnForgedFindings has somebody raise false findings about a victim, so that a person
+// closes them as false: the true ones are acted on all the same, and no detector learns from it.
+func TestVerdictOnForgedFindings(t *testing.T) {
+	w := newWorld(t)
+	w.policy = trusting(w)
+	tr := w.triage()
+	log := &decisions{ids: map[string]bool{}}
+	tr.UseOperations(log.take)
+	w.run(tr.Run)
+	w.heard(tr, "raw.anybody", w.finding("payments-1", 1))
+	op, id := w.signer(local.OperatorRole), w.history().cases[0].Incident.ID
+	w.decideOn(op, command.Approval{Action: id, Decision: command.Close, Verdict: falsePositive, Why: "it never did that", Time: event.At(time.Now()), Until: event.At(time.Now().Add(time.Hour))})
+	w.wantCount(tr.metrics.approvals, "close", 1)
+	if all := log.list(); len(all) != 0 {
+		t.Errorf("detection is told %q", all)
+	}
+	w.heard(tr, "raw.anybody", w.finding("payments-1", 2))
+	w.wantStatuses(command.Suspend, "payments-1", "held") // of the first: the second is suppressed
+	w.heard(tr, "raw.payments", w.finding("payments-1", 3))
+	w.wantStatuses(command.Suspend, "payments-1", "held commanded verified")
+	if n := testutil.ToFloat64(tr.metrics.suppressed); n != 1 {
+		t.Errorf("%v findings are suppressed, want the second forged one", n)
+	}
 	w.wantOnce()
 }
 
