@@ -8,8 +8,8 @@ import (
 )
 
 // Exfiltration finds a call that carries far more out of the agent than its calls
-// and hours do, the more readily where the destination is new to it, where sensitive
-// data was read in the session and where nobody asked for anything to be sent.
+// and hours do, the more readily where the destination is new to it, where hardly anything leaves at
+// that hour of the day, where sensitive data was read in the session and where nobody asked for anything to be sent.
 type Exfiltration struct{ Prior Prior }
 
 // About implements [Detector].
@@ -100,7 +100,7 @@ func exfiltration(v View) outflow {
 	}
 	o.daily = p.pace.daily()
 	o.isNew = ev.Destination != "" && !p.known.has(hash(ev.Destination))
-	o.weight = rareWeight(o.isNew, p.known.newness())
+	o.weight = rareWeight(o.isNew, p.known.newness()) * p.hours.weight(ev.Time)
 	if !v.Session.sensitive() && ev.Sensitivity != event.Confidential && ev.Sensitivity != event.Restricted {
 		o.weight *= notSensitive
 	}
@@ -142,6 +142,9 @@ func (d Exfiltration) Explain(v View) Claim {
 	}
 	if ev.Destination != "" {
 		c.Entities = []Entity{{DestinationEntity, ev.Destination}}
+	}
+	if chance := p.hours.chance(ev.Time); chance < 0.01 {
+		c.Baseline += fmt.Sprintf("; %.1g%% of what leaves does so at this hour of the day", 100*chance)
 	}
 	if o.size > o.hour {
 		c.Reason = fmt.Sprintf("%s sent %s out in an hour, far more than it does", ev.Agent, bytesText(float64(o.sum)))

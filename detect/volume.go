@@ -25,6 +25,7 @@ type Volumes struct {
 	sizes   [3]toolSize // of what goes out through a tool; the last is shared by all others
 	known   destinations
 	pace    pace
+	hours   hours // at which something leaves
 	trails  [trailSlots]trail
 	beacons [2]beacon
 	loop    loop
@@ -265,7 +266,7 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 		return
 	}
 	odd := [surprising]bool{v.odd(exfiltrations), v.odd(amplifications), v.odd(beaconings)}
-	_, after := p.sums(ev)
+	before, after := p.sums(ev)
 	now := minuteOf(ev.Time)
 	p.roll(now)
 	if reported {
@@ -287,16 +288,19 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 	}
 	p.loop.learn(ev, reported)
 	if leaves(ev) {
-		p.left(v, suspect, reported, odd[beaconings])
+		p.left(v, suspect, reported, odd[beaconings], before[bytesOut] == 0)
 	}
 }
 
-// left learns of a call by which something left the agent. Contacts are counted
+// left learns of a call by which something left the agent, first in its hour or not. Contacts are counted
 // always; what is suspect makes no destination known and no size usual.
-func (p *Volumes) left(v View, suspect, reported, beacon bool) {
+func (p *Volumes) left(v View, suspect, reported, beacon, first bool) {
 	ev := v.Event
 	suspect = suspect || reported
 	p.pace.today = min(p.pace.today, math.MaxUint16-1) + 1
+	if !suspect && first {
+		p.hours.learn(ev.Time)
+	}
 	if ev.Bytes.OK {
 		s := p.sizeOf(ev.Tool)
 		p.beyond[inCall].learn(s.bytes.score(float64(ev.Bytes.V)), p.sizesKnown(), odds(reported))
@@ -339,6 +343,7 @@ func (p *Volumes) code(c *coder) {
 	}
 	p.known.code(c)
 	p.pace.code(c)
+	p.hours.code(c)
 	for i := range p.trails {
 		p.trails[i].code(c)
 	}
