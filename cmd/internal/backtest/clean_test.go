@@ -81,6 +81,20 @@ func (c *calibration) add(r *run, rep Report, before map[string]float64) {
 			c.budgeted[name] += s.Budgeted
 		}
 	}
+	cell := func(group string, maturity int) string {
+		role, _, _ := strings.Cut(group, "/")
+		return "group " + role + ", known " + maturities[maturity].name
+	}
+	for _, a := range r.agents {
+		for i := range maturities {
+			name := cell(a.group(), i)
+			c.risked[name] += a.risked[i]
+			c.budgeted[name] += rep.Budget * a.days[i]
+		}
+	}
+	for _, f := range r.found {
+		c.found[cell(f.group, f.maturity)]++
+	}
 	c.found["all"] += rep.False
 	c.risked["all"] += rep.Risked
 	c.budgeted["all"] += rep.Budget * rep.AgentDays
