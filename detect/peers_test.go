@@ -205,6 +205,33 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
+// TestEvidenceOfWishes lets the same call come where the user asked for what peers are
+// asked for, for more than that, for something else, and for nothing.
+func TestEvidenceOfWishes(t *testing.T) {
+	e, send := censused(t)
+	least := 0.0
+	for i, wishes := range [][]event.Effect{{event.Send}, {event.Send, event.Money}, {event.Money}, nil} {
+		events := errand("new", 500+i)
+		events[0].Intents = wishes
+		send(events[:2])
+		got := e.Evidence(events[2])
+		if got <= least {
+			t.Errorf("the user asked for %v: evidence %.2f, want more than %.2f", wishes, got, least)
+		}
+		least = got
+	}
+}
+
+func TestTheSameCallAgainAddsNothing(t *testing.T) {
+	s := Session{}
+	for _, x := range []float64{8, 4, 8, 4, 8} {
+		s.surprises = s.with(x)
+	}
+	if got := s.against(8); got != 9 {
+		t.Errorf("evidence %v of calls of 8 and 4, each again and again; want 8 + 4/4", got)
+	}
+}
+
 func TestPeersOfAnotherFormatAreRefused(t *testing.T) {
 	e, _ := censused(t)
 	if err := e.peers.Validate(); err != nil {
