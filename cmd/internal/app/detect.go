@@ -73,11 +73,16 @@ func (d *detection) open(ctx context.Context, p stream.Owned) (_ stream.Processo
 	if err := w.changelog.Flush(ctx); err != nil {
 		return nil, fmt.Errorf("take over the profiles of partition %d: %w", p.Partition, err)
 	}
+	unreadable := 0
 	_, err = d.client.ReadPartition(ctx, d.topics.Profiles, p.Partition, -1, func(r *stream.Record) error {
 		if err := w.engine.Restore(string(r.Key), r.Value); err != nil {
 			// The agent learns anew: late, but in a clear state.
 			d.metrics.unreadable.Inc()
-			d.log.Warn("profile cannot be read; its agent learns anew", "agent", string(r.Key), "partition", p.Partition, "offset", r.Offset, "err", err)
+			level := slog.LevelWarn
+			if unreadable++; unreadable > 1 { // after an upgrade there may be a million
+				level = slog.LevelDebug
+			}
+			d.log.Log(ctx, level, "profile cannot be read; its agent learns anew", "agent", detect.NameOf(string(r.Key)), "partition", p.Partition, "offset", r.Offset, "err", err)
 		}
 		return nil
 	})
@@ -87,7 +92,7 @@ func (d *detection) open(ctx context.Context, p stream.Owned) (_ stream.Processo
 	took := time.Since(started)
 	d.metrics.restore.Observe(took.Seconds())
 	d.metrics.agents.WithLabelValues(strconv.Itoa(p.Partition)).Set(float64(w.engine.Agents()))
-	d.log.Info("profiles restored", "partition", p.Partition, "agents", w.engine.Agents(), "next", p.Next, "took", took.Round(time.Millisecond))
+	d.log.Info("profiles restored", "partition", p.Partition, "agents", w.engine.Agents(), "unreadable", unreadable, "next", p.Next, "took", took.Round(time.Millisecond))
 	return w, nil
 }
 

@@ -3,7 +3,10 @@ package app
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"reflect"
 	"strings"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
@@ -86,6 +89,9 @@ func readable(err error) error {
 func wrong(about *mapstructure.DecodeError) error {
 	keys, unknown := strings.CutPrefix(about.Unwrap().Error(), "has invalid keys: ")
 	if !unknown {
+		if want := wish(reflect.TypeFor[Config](), about.Name()); want != "" {
+			return fmt.Errorf("%s: cannot be read, want %s", about.Name(), want) // without the value: it may be a secret in a wrong place
+		}
 		return fmt.Errorf("%s: %w", about.Name(), about.Unwrap())
 	}
 	section := about.Name() + "."
@@ -97,6 +103,52 @@ func wrong(about *mapstructure.DecodeError) error {
 		errs = append(errs, fmt.Errorf("%s%s: is no setting, see 'stakeout config'", section, key))
 	}
 	return errors.Join(errs...)
+}
+
+// wish says what the setting with a key, within a section, is to be; empty if its type does not say so.
+func wish(section reflect.Type, key string) string {
+	first, rest, _ := strings.Cut(key, ".")
+	for section.Kind() == reflect.Struct {
+		f, ok := fieldOf(section, first)
+		if !ok {
+			return ""
+		}
+		if section = f; rest == "" {
+			break
+		}
+		first, rest, _ = strings.Cut(rest, ".")
+	}
+	switch section {
+	case reflect.TypeFor[time.Duration]():
+		return "a time such as 30s or 1h30m"
+	case reflect.TypeFor[slog.Level]():
+		return "debug, info, warn or error"
+	}
+	switch section.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64, reflect.Int32:
+		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	}
+	return ""
+}
+
+// fieldOf is the type of the field of a section that a key names.
+func fieldOf(section reflect.Type, key string) (reflect.Type, bool) {
+	for f := range section.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("koanf"), ",")
+		if name == key {
+			return f.Type, true
+		}
+		if options == "squash" {
+			if t, ok := fieldOf(f.Type, key); ok {
+				return t, true
+			}
+		}
+	}
+	return nil, false
 }
 
 // YAML prints a configuration as a file that [Load] reads.

@@ -94,6 +94,9 @@ func (r *run) notes(labels map[string]Label, labelled bool) (notes []string) {
 	}
 	switch {
 	case !labelled:
+		if len(r.found) > 0 {
+			add("there are no labels: every finding counts as false, also one that is right")
+		}
 	case known == 0:
 		add("none of the %d labels names a session of these events: all count as benign", len(labels))
 	case known < len(r.sessions):

@@ -117,7 +117,7 @@ func TestNotesSayWhatFiguresDoNotMean(t *testing.T) {
 		}
 	}
 	f(func(*Config) {})
-	f(func(c *Config) { c.Labels = "" })
+	f(func(c *Config) { c.Labels = "" }, "every finding counts as false")
 	f(func(c *Config) { c.Labels = labels(`{"session_id":"nobody's","class":"benign"}`) }, "none of the 1 labels")
 	f(func(c *Config) { c.Labels = labels(`{"session_id":"s0","class":"odd"}` + "\n\n") }, "251 of 252 sessions have no label", `1 sessions are of class "odd"`)
 	f(func(c *Config) { c.WarmupUntil = c.WarmupUntil.AddDate(1, 0, 0); c.Labels = "" }, "nothing is left")
