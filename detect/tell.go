@@ -29,6 +29,7 @@ type telling struct {
 	hour  uint32                     // since 1970
 	week  uint32
 	ran   uint32 // what the agent was at work with when it was told last, and on which day
+	built bool   // the agent has told its build
 }
 
 // lineage names the records that the session read last, without the one that it writes.
@@ -46,7 +47,7 @@ func (s *Session) lineage(written string) (names []string) {
 func (t *telling) news(at event.Timestamp, fact uint64) (now, held bool) {
 	hour := hourOf(at)
 	if week := hour / toldHours; week > t.week {
-		*t = telling{week: week}
+		*t = telling{week: week, built: t.built}
 	}
 	m, set := mark(fact), &t.marks[fact%toldSets]
 	if m == set[0] || m == set[1] || m == set[2] || m == set[3] {
@@ -123,17 +124,20 @@ func (e *Engine) tell(a *agent, ev *event.Event, astray bool) {
 }
 
 // tellRuns tells each day which build and model the agents of a role run: who has not
-// followed another is known by what he still runs.
+// followed another is known by what he still runs. Where the agent tells its build with some
+// events, the others say nothing of it.
 func (e *Engine) tellRuns(a *agent, ev *event.Event) {
-	if ev.Model == "" && ev.Version == "" {
+	t := &a.telling
+	t.built = t.built || ev.Version != ""
+	if ev.Version == "" && (ev.Model == "" || t.built) {
 		return
 	}
 	id := factID(runs+uint64(dayOf(ev.Time))<<8, ev.Version, ev.Model)
 	ran := fingerprint(id)
-	if ran == a.telling.ran {
+	if ran == t.ran {
 		return
 	}
-	a.telling.ran = ran
+	t.ran = ran
 	role := cmp.Or(ev.Role, a.profile.role.String())
 	if role != "" && e.news(a, ev, id) {
 		e.fact(a, ev, Fact{Kind: DeploymentFact, Entity: role, Runs: strings.TrimSpace(ev.Version + " " + ev.Model)})

@@ -1,5 +1,6 @@
 // Package entity judges what several agents share: credentials, tools and the
-// servers behind them, memory records, destinations and principals.
+// servers behind them, memory records, destinations and principals, and what the agents of a
+// role run.
 //
 // It lives on facts, which the engines of single agents tell. Facts about one entity
 // come to one [Engine], those of several agents in any order and each perhaps
