@@ -37,6 +37,9 @@ event, so what an agent did before it was stopped by a later action counts.`,
 			return s.Dwell(ctx, f)
 		},
 		cells: func(s store.Stage) []string {
+			if s.Count == 0 {
+				return []string{s.From, s.To, "0", "-", "-", "-", "-"}
+			}
 			return []string{s.From, s.To, fmt.Sprint(s.Count), ms(s.P50), ms(s.P90), ms(s.P99), ms(s.Max)}
 		},
 	}.command(g)
