@@ -191,9 +191,13 @@ func (d SupplyChain) Explain(v View) Claim {
 			what, name, known = [...]string{model: "model", server: "server", build: "build"}[kind], n, p.partsKnown(kind)
 		}
 	}
+	before := "no config.change before it"
+	if p.deploying(ev.Time) {
+		before = "not named by the config.change before it"
+	}
 	return Claim{
 		Reason:   fmt.Sprintf("%s runs %s %s, which no deployment brought", ev.Agent, what, name),
-		Observed: fmt.Sprintf("%s %s%s at %s, never seen with this agent, no config.change before it", what, name, by(ev), ev.Name),
+		Observed: fmt.Sprintf("%s %s%s at %s, never seen with this agent, %s", what, name, by(ev), ev.Name, before),
 		Baseline: fmt.Sprintf("in %d events with a model, server or build since %s: %.1f new ones without deployment; %d of this kind known", h.trials, p.first.Time().Format("2006-01-02"), h.surprises, known),
 	}
 }
