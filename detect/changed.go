@@ -17,7 +17,8 @@ func (e *Engine) Changed() iter.Seq2[string, []byte] { return e.ChangedBefore(ma
 // not be written each time, and what was written still lets the log be replayed
 // from [Engine.Unwritten]. At a limit of agents a replay forgets the same ones as
 // long as it covers fewer events than the limit has agents: then nobody whose
-// events are in it has been forgotten.
+// events are in it has been forgotten. A profile that began as a copy of another comes
+// before that one the first time, and perhaps again in its turn.
 func (e *Engine) ChangedBefore(offset int64) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for _, id := range e.gone {
@@ -35,14 +36,23 @@ func (e *Engine) ChangedBefore(offset int64) iter.Seq2[string, []byte] {
 			if a.since >= offset {
 				break
 			}
+			id := e.agents.id(a)
+			if a.copied { // first the copy
+				if beside := e.agents.find(id + apart); beside != nil && !beside.stored {
+					buf = beside.profile.AppendBinary(buf[:0])
+					if !yield(id+apart, buf) {
+						return
+					}
+				}
+			}
 			buf = a.profile.AppendBinary(buf[:0])
-			if !yield(e.agents.id(a), buf) {
+			if !yield(id, buf) {
 				return
 			}
 		}
 		for _, a := range e.changed[:n] {
 			if a != nil {
-				a.changed, a.stored = false, true
+				a.changed, a.stored, a.copied = false, true, false
 			}
 		}
 		e.changed, e.gone = slices.Delete(e.changed, 0, n), nil

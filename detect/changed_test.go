@@ -13,18 +13,35 @@ import (
 
 // TestReplaysFromUnwritten writes of the profiles only those that have waited long, crashes
 // at any event, after any part of the next checkpoint was written, and goes on from the offset
-// that the last one allowed, with and without a limit of agents: see [Engine.ChangedBefore].
+// that the last one allowed, with and without a limit of agents, and where part of what comes
+// is told without trust: see [Engine.ChangedBefore].
 func TestReplaysFromUnwritten(t *testing.T) {
 	const interval = 40
 	type write struct {
 		id string
 		b  []byte
 	}
-	for _, limit := range []int{0, 60} {
+	for _, world := range []struct {
+		limit  int
+		forged bool
+	}{{0, false}, {60, false}, {0, true}, {60, true}} {
+		limit := world.limit
 		log := strangers(4, 2000)
+		open := func() *Engine {
+			e := New(DefaultRules())
+			e.SetLimit(limit)
+			e.UseTrust(func(topic, _, _ string) bool { return topic == "raw.own" })
+			return e
+		}
+		sourceOf := func(i int) event.Source {
+			if world.forged && i > 300 && i%5 == 0 {
+				return event.Source{Topic: "raw.public", Offset: int64(i)}
+			}
+			return event.Source{Topic: "raw.own", Offset: int64(i)}
+		}
 		observe := func(e *Engine, from, to int, found map[string]Finding) {
 			for i := from; i < to; i++ {
-				for _, f := range e.Observe(log[i], int64(i), event.Source{}) {
+				for _, f := range e.Observe(log[i], int64(i), sourceOf(i)) {
 					found[f.ID] = f
 				}
 			}
@@ -36,8 +53,7 @@ func TestReplaysFromUnwritten(t *testing.T) {
 			}
 			return s
 		}
-		undisturbed, want := New(DefaultRules()), map[string]Finding{}
-		undisturbed.SetLimit(limit)
+		undisturbed, want := open(), map[string]Finding{}
 		observe(undisturbed, 0, len(log), want)
 
 		written := 0
@@ -47,8 +63,7 @@ func TestReplaysFromUnwritten(t *testing.T) {
 			if limit > 0 {
 				lag = rng.IntN(limit - interval)
 			}
-			first, got := New(DefaultRules()), map[string]Finding{}
-			first.SetLimit(limit)
+			first, got := open(), map[string]Finding{}
 			var changelog []write
 			committed, acknowledged, at := 0, 0, 0
 			checkpoint := func() (next int) {
@@ -73,8 +88,7 @@ func TestReplaysFromUnwritten(t *testing.T) {
 				}
 			}
 			written += len(changelog)
-			second := New(DefaultRules())
-			second.SetLimit(limit)
+			second := open()
 			for _, w := range changelog[:acknowledged+rng.IntN(len(changelog)-acknowledged+1)] {
 				if err := second.Restore(w.id, w.b); err != nil {
 					t.Fatal(err)
@@ -82,10 +96,10 @@ func TestReplaysFromUnwritten(t *testing.T) {
 			}
 			observe(second, committed, len(log), got)
 			if diff := cmp.Diff(state(undisturbed), state(second)); diff != "" {
-				t.Fatalf("limit %d, seed %d: profiles after a crash at offset %d and a replay from %d (-undisturbed +replayed):\n%s", limit, seed, at, committed, diff)
+				t.Fatalf("%+v, seed %d: profiles after a crash at offset %d and a replay from %d (-undisturbed +replayed):\n%s", world, seed, at, committed, diff)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Fatalf("limit %d, seed %d: findings (-undisturbed +replayed):\n%s", limit, seed, diff)
+				t.Fatalf("%+v, seed %d: findings (-undisturbed +replayed):\n%s", world, seed, diff)
 			}
 		}
 		if written == 0 {

@@ -57,6 +57,7 @@ type agent struct {
 	changed bool
 	stored  bool // Changed has yielded it, or Restore made it
 	known   bool // its place is not one of who was forgotten
+	copied  bool // a profile apart began as a copy of this one, and Changed has not yielded this one since
 	slot    uint32
 	since   int64 // where it is changed, the offset of the first event that no yielded encoding holds
 	place   int   // and where it stands among the changed, from the first there ever was

@@ -30,11 +30,12 @@ func (e *Engine) profileOf(ev *event.Event, src event.Source) string {
 	return ev.Agent + apart
 }
 
-// firstOf is the profile that an id begins with.
+// firstOf is the profile that an id begins with. A copy is not written after its original,
+// see [Engine.ChangedBefore]: a replay could not make it again from one that is ahead.
 func (e *Engine) firstOf(id string) (p Profile) {
 	if agent, ok := strings.CutSuffix(id, apart); ok {
 		if own := e.agents.find(agent); own != nil {
-			p = own.profile
+			p, own.copied = own.profile, true
 		}
 	}
 	p.seen = Seen{applied: -1}
