@@ -56,11 +56,13 @@ func amplification(v View) overuse {
 		return overuse{}
 	}
 	if ev.Name == event.ToolCall {
-		if period, run := p.loop.turns(ev); period > 0 {
-			return overuse{period: period, run: run}
-		}
-		if _, odd := p.loop.repeats(ev); odd {
-			return overuse{bouts: int(p.loop.bouts.looped) + 1}
+		if !p.pauses(minuteOf(ev.Time)) {
+			if period, run := p.loop.turns(ev); period > 0 {
+				return overuse{period: period, run: run}
+			}
+			if _, odd := p.loop.repeats(ev); odd {
+				return overuse{bouts: int(p.loop.bouts.looped) + 1}
+			}
 		}
 		if n := p.called(ev); n >= fewCalls && p.calls.below(n, oddCalls) && (n == fewCalls || !p.calls.below(n-1, oddCalls)) {
 			return overuse{calls: n}

@@ -219,6 +219,9 @@ func (p *Volumes) called(ev *event.Event) int {
 	return 0
 }
 
+// pauses reports whether an event of a minute comes after a pause, with which a loop ends.
+func (p *Volumes) pauses(now uint32) bool { return now > p.minute+loopPause }
+
 // roll closes the minute, and the hour and the day, before now.
 func (p *Volumes) roll(now uint32) {
 	if now <= p.minute {
@@ -226,7 +229,7 @@ func (p *Volumes) roll(now uint32) {
 	}
 	learned := p.flags&reportedHere == 0
 	p.calls.close(learned)
-	if now-p.minute > loopPause {
+	if p.pauses(now) {
 		p.loop.restart(0)
 	}
 	if now/minutesPerHour != p.minute/minutesPerHour {
