@@ -95,9 +95,15 @@ const benignOdds = 0.1
 
 // again is how much one more surprise counts that is reported, of an agent whose
 // surprises came to this: what m reported ones come to is benignOdds m (m + 1) / 2.
-func again(surprises float32) float32 {
-	m := math.Sqrt(0.25+2*float64(surprises)/benignOdds) - 0.5
-	return float32(math.Min(benignOdds*(m+1), 1))
+func again(surprises float32) float32 { return float32(math.Min(benignOdds*(reports(surprises)+1), 1)) }
+
+// latest is how much the last of them counted.
+func latest(surprises float32) float32 { return float32(math.Min(benignOdds*reports(surprises), 1)) }
+
+// reports is how many surprises that were reported come to as much, as far as none of them
+// counts in full.
+func reports(surprises float32) float64 {
+	return math.Sqrt(0.25+2*float64(surprises)/benignOdds) - 0.5
 }
 
 // hourOf is the hour of a time, since 1970.

@@ -192,19 +192,19 @@ func (p *Profile) excuse(d Detector) {
 }
 
 // unlearn forgets a thing that the agent did for the first time in an attack, so that it
-// is reported again, and the surprise that was counted for it; again takes that back.
-func (p *Profile) unlearn(k kind, item uint16, again bool) {
+// is reported again, and the surprise that was counted for it; with back that is undone.
+func (p *Profile) unlearn(k kind, item uint16, back bool) {
 	h := p.habit(k)
 	switch {
-	case again && !slices.Contains(h.items, item):
-		h.surprises += benignOdds
+	case back && !slices.Contains(h.items, item):
+		h.surprises += again(h.surprises)
 		if k == delegations {
 			extents(h.items).raise(uint64(item))
 		} else {
 			h.remember(uint64(item))
 		}
-	case !again && h.forget(k, item):
-		h.surprises = max(h.surprises-benignOdds, 0)
+	case !back && h.forget(k, item):
+		h.surprises = max(h.surprises-latest(h.surprises), 0)
 	}
 }
 

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -93,6 +94,30 @@ func TestVerdictTrueForgets(t *testing.T) {
 	}
 	if third := c.day("crm:export"); len(third) != 0 {
 		t.Errorf("found %+v without a further verdict, want nothing", third)
+	}
+}
+
+// TestVerdictsTrueForgetAll has several things found that were done for the first time, of which
+// each counts for more than the one before: nothing is left when all are called true.
+func TestVerdictsTrueForgetAll(t *testing.T) {
+	var p Profile
+	n := &p.novelties[privilegesUsed]
+	for item := range uint64(12) {
+		n.admit(occasion{item: item + 1, trial: true, odd: true}, hourly(int(item)), true, true)
+		p.habit(privilegesUsed).remember(item + 1)
+	}
+	was := n.surprises
+	for _, withdrawn := range []bool{false, true, false} {
+		for item := range uint16(12) {
+			p.unlearn(privilegesUsed, mark(uint64(item+1)), withdrawn)
+		}
+		want := float32(0)
+		if withdrawn {
+			want = was
+		}
+		if got := n.surprises; math.Abs(float64(got-want)) > 1e-4 {
+			t.Errorf("withdrawn %t: surprises come to %v, want %v", withdrawn, got, want)
+		}
 	}
 }
 
