@@ -17,9 +17,10 @@ type member struct {
 }
 
 const (
-	maxCrew  = 64             // agents of a role that are followed, those met last
-	fewStay  = 3              // agents who have not followed, below which nobody is alone
-	followIn = 48 * time.Hour // that the others have to follow
+	maxCrew  = 64                 // agents of a role that are followed
+	quietFor = 7 * 24 * time.Hour // after which one makes room for another
+	fewStay  = 3                  // agents who have not followed, below which nobody is alone
+	followIn = 48 * time.Hour     // that the others have to follow
 )
 
 // deployment finds a build or a model that one agent brings by a change of configuration, and
@@ -46,9 +47,8 @@ func (e *Engine) deployment(f *detect.Fact, g *group) []detect.Finding {
 			continue
 		}
 		x.judged = true
-		t.decided = false // each deployment is one of its own
 		own := x.first
-		rate, ok := e.surprise(detect.LoneDeploymentDetector, g, &g.whole, t, own, own.Known)
+		rate, ok := e.surprise(detect.LoneDeploymentDetector, g, &g.whole, &thing{}, own, own.Known) // each deployment is one of its own
 		if !ok {
 			continue
 		}
@@ -78,7 +78,8 @@ func (t *thing) first(f *detect.Fact) bool {
 	return before
 }
 
-// serve notes what an agent of the role runs.
+// serve notes what an agent of the role runs. Of more than are followed it is always the same
+// ones, by their fingerprints, until they fall silent: whoever is followed is known for what he ran.
 func (t *thing) serve(f *detect.Fact) {
 	m := member{person("agent", f.Agent), person("runs", f.Runs), f.Time}
 	i := slices.IndexFunc(t.crew, func(have member) bool { return have.agent == m.agent })
@@ -88,9 +89,26 @@ func (t *thing) serve(f *detect.Fact) {
 	case i >= 0:
 		t.crew = slices.Delete(t.crew, i, i+1)
 	case len(t.crew) >= maxCrew:
-		t.crew = slices.Delete(t.crew, 0, 1)
+		last := 0
+		for j, have := range t.crew {
+			if have.rank(m.at) > t.crew[last].rank(m.at) {
+				last = j
+			}
+		}
+		if t.crew[last].rank(m.at) <= m.rank(m.at) {
+			return
+		}
+		t.crew = slices.Delete(t.crew, last, last+1)
 	}
 	t.crew = append(t.crew, m)
+}
+
+// rank is the place of m among those who are followed at a time: who is silent comes last.
+func (m member) rank(at event.Timestamp) uint64 {
+	if at.Sub(m.at) > quietFor {
+		return 1<<32 + uint64(m.agent)
+	}
+	return uint64(m.agent)
 }
 
 // staying is how many others were at work with something else when they should have followed.

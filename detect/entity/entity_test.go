@@ -187,6 +187,67 @@ func TestLineageBudget(t *testing.T) {
 	}
 }
 
+// TestLineageDecidesForItself has a tenant in which calls on the word of laundered records are
+// usual, and are not told. That says nothing of a record that another agent then poisons openly.
+func TestLineageDecidesForItself(t *testing.T) {
+	e := entity.New(detect.DefaultRules())
+	found := map[string]int{}
+	tell := func(day int, agent, record string, f detect.Fact) {
+		at := event.At(monday.AddDate(0, 0, day))
+		f.Kind, f.Entity, f.Record, f.Store, f.Time, f.Agent, f.Known = detect.RecordFact, record, record, "notes", at, agent, true
+		f.Event = fmt.Sprint(day, agent, record, f.Deed)
+		f.Session = f.Event
+		for _, f := range e.Observe(&f) {
+			found[f.Detector]++
+		}
+	}
+	for day := range 100 {
+		record := fmt.Sprint("r", day)
+		if day >= 90 {
+			record = "shared"
+		}
+		tell(2*day, "ann", record, detect.Fact{Deed: detect.Wrote, Tainted: true})
+		tell(2*day+1, fmt.Sprint("reader", day), record, detect.Fact{Deed: detect.Acted, Astray: true})
+	}
+	usual := found[detect.LineageDetector]
+	tell(200, "ann", "shared", detect.Fact{Deed: detect.Wrote, Untrusted: true, Tainted: true})
+	tell(201, "bob", "shared", detect.Fact{Deed: detect.Acted})
+	if want := map[string]int{detect.LineageDetector: usual, detect.RecordDetector: 1}; usual > 5 || !maps.Equal(want, found) {
+		t.Errorf("found %v, want %v", found, want)
+	}
+}
+
+// TestCrewsOfManyAreFollowed has one agent of two hundred in a role announce a build that nobody
+// else gets. A part of so many is followed, also where others take their places in time.
+func TestCrewsOfManyAreFollowed(t *testing.T) {
+	f := func(lasting int, want int) {
+		t.Helper()
+		found := 0
+		for lone := 0; lone < 200; lone += 4 {
+			e := entity.New(detect.DefaultRules())
+			for day := range 24 {
+				for a := range 200 {
+					f := detect.Fact{Kind: detect.DeploymentFact, Entity: "clerk", Time: event.At(monday.AddDate(0, 0, day).Add(time.Duration(a) * time.Minute)),
+						Event: fmt.Sprintf("e-%d-%d", day, a), Agent: fmt.Sprintf("agent-%d-%d", a, day/lasting), Known: day%lasting > 2, Runs: "1.4"}
+					if day == 20 && a == lone {
+						f.Runs, f.Deployed = "shadow", true
+					}
+					for _, f := range e.Observe(&f) {
+						if found++; f.Event != fmt.Sprintf("e-20-%d", lone) {
+							t.Errorf("found %+v, want the build of agent %d", f, lone)
+						}
+					}
+				}
+			}
+		}
+		if found < want {
+			t.Errorf("of agents that stay for %d days found are %d of 50, want %d or more", lasting, found, want)
+		}
+	}
+	f(24, 10)
+	f(12, 10)
+}
+
 // TestLoneDeploymentBudget has 200 agents of twenty roles get, at rates from never to every
 // third day, builds that nobody else does: the false findings stay within the share.
 func TestLoneDeploymentBudget(t *testing.T) {

@@ -28,8 +28,7 @@ func (e *Engine) inherited(t *thing, x *form, g *group) (c claim, ok bool) {
 		return claim{}, false
 	}
 	x.judged = true
-	t.decided = false // each such call is one of its own
-	rate, ok := e.surprise(detect.LineageDetector, g, &g.whole, t, own, own.Known)
+	rate, ok := e.surprise(detect.LineageDetector, g, &g.whole, &thing{}, own, own.Known) // each such call is one of its own
 	if !ok {
 		return claim{}, false
 	}
