@@ -25,12 +25,13 @@ func Operations() []Operation { return []Operation{Reset, Reanchor, Confirm} }
 // without trust. An operation that a profile has taken in already is left out.
 func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.Source) error {
 	e.facts = e.facts[:0]
-	if id := ev.Agent + apart; e.agents.find(id) != nil {
+	own := ownID(ev.Agent)
+	if id := ev.Agent + apart; id != own && e.agents.find(id) != nil {
 		if err := e.operate(op, id, ev, offset, src); err != nil {
 			return err
 		}
 	}
-	return e.operate(op, ev.Agent, ev, offset, src)
+	return e.operate(op, own, ev, offset, src)
 }
 
 func (e *Engine) operate(op Operation, id string, ev *event.Event, offset int64, src event.Source) error {
@@ -41,7 +42,7 @@ func (e *Engine) operate(op Operation, id string, ev *event.Event, offset int64,
 	p := &a.profile
 	if v, ok := op.verdict(); ok {
 		e.judged(p, v)
-		if id == ev.Agent {
+		if id == ownID(ev.Agent) {
 			e.tellVerdict(a, ev, v)
 		}
 		return nil

@@ -25,15 +25,24 @@ const apart = "\x00"
 // is a decision of ours.
 func (e *Engine) profileOf(ev *event.Event, src event.Source) string {
 	if e.trust == nil || src.Topic == "" || e.trust(src.Topic, ev.Agent, ev.Tenant) {
-		return ev.Agent
+		return ownID(ev.Agent)
 	}
 	return ev.Agent + apart
+}
+
+// ownID is the id of the profile of what an agent does itself: its name. An agent by a name that
+// ends as if it were apart has one profile alone, so that it is neither another's nor a copy of that.
+func ownID(agent string) string {
+	if strings.HasSuffix(agent, apart) {
+		return agent + apart
+	}
+	return agent
 }
 
 // firstOf is the profile that an id begins with. A copy is not written after its original,
 // see [Engine.ChangedBefore]: a replay could not make it again from one that is ahead.
 func (e *Engine) firstOf(id string) (p Profile) {
-	if agent, ok := strings.CutSuffix(id, apart); ok {
+	if agent, ok := strings.CutSuffix(id, apart); ok && agent == ownID(agent) {
 		if own := e.agents.find(agent); own != nil {
 			p, own.copied = own.profile, true
 		}

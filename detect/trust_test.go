@@ -156,3 +156,43 @@ func TestTrustSurvives(t *testing.T) {
 		t.Errorf("the reset has changed %d profiles, want 2", n)
 	}
 }
+
+// TestNamesEndApart has an agent by a name that ends as the ids of profiles of what was told
+// without trust do: it has a profile of its own, which begins with nothing.
+func TestNamesEndApart(t *testing.T) {
+	for _, trust := range []Trust{nil, func(topic, _, _ string) bool { return topic == "raw.clerks" }} {
+		e := New(DefaultRules())
+		e.UseTrust(trust)
+		offset := int64(0)
+		observe := func(topic, agent string) {
+			offset++
+			e.Observe(&event.Event{Time: hourly(int(offset)), Name: event.ToolCall, Agent: agent, ID: fmt.Sprint(offset), Tool: "crm"}, offset, event.Source{Topic: topic, Offset: offset})
+		}
+		for range 5 {
+			observe("raw.clerks", "clerk")
+		}
+		observe("raw.public", "clerk")
+		observe("raw.clerks", "clerk\x00")
+		ev := &event.Event{Time: hourly(7), Name: event.ConfigChange, Agent: "clerk\x00", ID: "decision"}
+		if err := e.Operate(Confirm, ev, offset+1, event.Source{}); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for id, encoded := range e.Changed() {
+			var p Profile
+			if err := p.UnmarshalBinary(encoded); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%q %d %t", id, p.events, p.vouched))
+		}
+		slices.Sort(got)
+		got = slices.Compact(got) // a copy may come twice
+		want := []string{`"clerk" 6 false`, `"clerk\x00\x00" 1 true`}
+		if trust != nil {
+			want = []string{`"clerk" 5 false`, `"clerk\x00" 6 false`, `"clerk\x00\x00" 1 true`}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("profiles, what they have learned and whether they are vouched for (-want +got):\n%s", diff)
+		}
+	}
+}
