@@ -29,7 +29,7 @@ type telling struct {
 	hour  uint32                     // since 1970
 	week  uint32
 	ran   uint32 // what the agent was at work with when it was told last, and on which day
-	built bool   // the agent has told its build
+	built bool   // the agent has told its build, or did before a restart as far as its profile knows
 }
 
 // lineage names the records that the session read last, without the one that it writes.
@@ -128,7 +128,7 @@ func (e *Engine) tell(a *agent, ev *event.Event, astray bool) {
 // events, the others say nothing of it.
 func (e *Engine) tellRuns(a *agent, ev *event.Event) {
 	t := &a.telling
-	t.built = t.built || ev.Version != ""
+	t.built = t.built || ev.Version != "" || a.profile.partsKnown(build) > 0
 	if ev.Version == "" && (ev.Model == "" || t.built) {
 		return
 	}

@@ -75,7 +75,7 @@ func (p *Volumes) sizeOf(tool string) *toolSize {
 	return &p.sizes[last]
 }
 
-// surprises are so many of 1/1024 each, which fade as those of a [Novelty] do, by the day.
+// surprises are counted in 1/1024, and fade as those of a [Novelty] do, by the day.
 type surprises uint16
 
 const oneSurprise = 1024
@@ -117,7 +117,7 @@ func (v View) odd(of int) bool {
 }
 
 // surprise counts a surprise, at most one in an hour. One that was reported counts
-// for a tenth, as it does for a [Novelty].
+// for a tenth, however many there were.
 func (p *Volumes) surprise(of int, reported bool) {
 	bit := uint8(1) << of
 	if p.flags&bit != 0 {
