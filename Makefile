@@ -60,7 +60,7 @@ chaos: build engine ## kill, freeze, cut off and fill up the pipeline under load
 	@$(GO) run ./cmd/internal/chaos/play -binary bin/stakeout -rounds $(ROUNDS) -seed $(SEED) -kafka $(KAFKA) $(ARGS)
 
 flood: ## ten thousand findings at once: all looked at, few incidents, pages within their budget
-	STAKEOUT_FLOOD=10000 $(GO) test ./triage -run TestFlood -v | grep -E 'findings in|^(ok|---|FAIL)'
+	STAKEOUT_FLOOD=10000 $(GO) test ./triage ./cmd/stakeout -run 'TestFlood' -v | grep -E 'findings in|^(ok|---|FAIL)'
 
 FLEETS ?= 8
 FIRST  ?= 1001

@@ -119,9 +119,14 @@ func sum(t testing.TB, text, name string, labels ...string) int {
 	total, found := 0.0, false
 series:
 	for line := range strings.Lines(text) {
-		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		line = strings.TrimSpace(line)
+		end := strings.LastIndexByte(line, ' ') // a label's value may have spaces
+		if end < 0 {
+			continue
+		}
+		series, value := line[:end], line[end+1:]
 		metric, in, _ := strings.Cut(series, "{")
-		if !ok || metric != name {
+		if metric != name {
 			continue
 		}
 		found = true

@@ -132,6 +132,8 @@ func (s *cluster) environment(role string) []string {
 		return append(as("EXECUTOR", parts.ExecutorRole), "STAKEOUT_EXECUTOR__SIGNING_KEY="+s.nats.SigningFile(parts.ExecutorRole))
 	case "store":
 		return as("ACTIONS", parts.StoreRole)
+	case "operator":
+		return append(as("OPERATOR", parts.OperatorRole), "STAKEOUT_OPERATOR__SIGNING_KEY="+s.nats.SigningFile(parts.OperatorRole))
 	}
 	return nil
 }
