@@ -87,3 +87,30 @@ func TestQuietHours(t *testing.T) {
 		}
 	}
 }
+
+// TestHoursCountDays has much leave in one hour of a day by calls that do not say how much: that
+// makes no other hour look as if hardly anything left in it.
+func TestHoursCountDays(t *testing.T) {
+	e := New(DefaultRules())
+	offset := int64(0)
+	send := func(day, hour, minute int, bytes event.Opt[int64]) {
+		offset++
+		e.Observe(&event.Event{Time: start + event.Timestamp(day*24+hour)*event.Timestamp(time.Hour) + event.Timestamp(minute)*event.Timestamp(time.Minute), Name: event.ToolCall,
+			Agent: "a", ID: fmt.Sprint(offset), Tool: "mail", Effect: event.Send, Destination: "office.example", Bytes: bytes}, offset, event.Source{})
+	}
+	for day := range 20 {
+		for minute := range 50 {
+			send(day, 1, minute, event.Opt[int64]{})
+		}
+		send(day, 2, 0, event.Some[int64](0))
+		for minute := range 10 {
+			send(day, 6, minute, event.Some[int64](5000))
+			send(day, 5, minute, event.Some[int64](5000)) // too late to count
+		}
+	}
+	var want hours
+	want[hourOf(start+6*event.Timestamp(time.Hour))%24] = 20
+	if got := e.agents.find("a").profile.volumes.hours; got != want {
+		t.Errorf("days by hours are %v, want %v", got, want)
+	}
+}

@@ -291,11 +291,11 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 	}
 	p.loop.learn(ev, reported)
 	if leaves(ev) {
-		p.left(v, suspect, reported, odd[beaconings], before[bytesOut] == 0)
+		p.left(v, suspect, reported, odd[beaconings], before[bytesOut] == 0 && after[bytesOut] > 0)
 	}
 }
 
-// left learns of a call by which something left the agent, first in its hour or not. Contacts are counted
+// left learns of a call by which something left the agent, the first of its hour to say how much or not. Contacts are counted
 // always; what is suspect makes no destination known and no size usual.
 func (p *Volumes) left(v View, suspect, reported, beacon, first bool) {
 	ev := v.Event
