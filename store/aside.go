@@ -52,6 +52,14 @@ func (s *Store) forget(ctx context.Context, p part) error {
 	return nil
 }
 
+// A fate is what became of a part set aside that is still there.
+type fate int8
+
+const (
+	stored fate = iota + 1 // its rows are again, and it only has to be dropped
+	lost                   // nobody keeps all of its rows any more
+)
+
 // RunRestore stores again, from Kafka and JetStream, what was in parts that
 // ClickHouse has set aside, until ctx ends. Of the processes of this role, only
 // that does which owns the first partition of the events. A part is dropped when
@@ -59,10 +67,10 @@ func (s *Store) forget(ctx context.Context, p part) error {
 func (s *Store) RunRestore(ctx context.Context, o Origins) error {
 	tick := time.NewTicker(asideInterval)
 	defer tick.Stop()
-	lost := map[part]bool{} // what nobody keeps any more; told once
+	fates := map[part]fate{}
 	for {
-		if err := s.restoreAside(ctx, o, lost); err != nil && ctx.Err() == nil {
-			s.log.Warn("rows of parts set aside not stored again yet", "err", err, "retry_in", asideInterval)
+		if err := s.restoreAside(ctx, o, fates); err != nil && ctx.Err() == nil {
+			s.log.Warn("rows of parts set aside not stored again yet, or the parts not dropped", "err", err, "retry_in", asideInterval)
 		}
 		select {
 		case <-ctx.Done():
@@ -72,56 +80,86 @@ func (s *Store) RunRestore(ctx context.Context, o Origins) error {
 	}
 }
 
-// restoreAside looks once, and stores again what was in new parts.
-func (s *Store) restoreAside(ctx context.Context, o Origins, lost map[part]bool) error {
+// restoreAside looks once, stores again what was in new parts, and drops those of
+// which all is stored.
+func (s *Store) restoreAside(ctx context.Context, o Origins, fates map[part]fate) error {
 	parts, err := s.aside(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		s.metrics.aside.Set(float64(len(parts)))
-		s.metrics.lost.Set(float64(len(lost)))
+		s.metrics.lost.Set(float64(count(fates, lost)))
 	}()
-	for p := range lost {
+	for p := range fates {
 		if !slices.Contains(parts, p) { // a person has dropped it
-			delete(lost, p)
-		}
-	}
-	byTable := map[string][]part{}
-	for _, p := range parts {
-		if !lost[p] {
-			byTable[p.table] = append(byTable[p.table], p)
+			delete(fates, p)
 		}
 	}
 	s.metrics.aside.Set(float64(len(parts)))
 	if s.leading.Load() == 0 {
 		return nil
 	}
-	var errs []error
-	for table, set := range byTable {
-		s.log.Warn("ClickHouse has set parts of a table aside that it cannot read: storing their rows again", "table", table, "parts", len(set))
-		rows, whole, err := s.restore(ctx, o, table, set)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("restore %s: %w", table, err))
-			continue
-		}
-		s.metrics.restored.WithLabelValues(table).Add(float64(rows))
-		s.log.Info("rows stored again", "table", table, "rows", rows)
-		for _, p := range set {
-			if !whole(p) {
-				lost[p] = true
-				s.log.Error("a part of a table is set aside, and not all that was in it is kept elsewhere: rows may be lost", "table", table, "part", p.name,
-					"remedy", "see system.detached_parts, and drop the part when nothing can be had of it")
-				continue
-			}
-			if err := s.forget(ctx, p); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			parts = slices.DeleteFunc(parts, func(q part) bool { return p == q })
+	parts, err = s.settle(ctx, o, parts, fates)
+	return err
+}
+
+// settle stores again what was in parts whose fate is open, and drops those of which
+// all is stored. It returns those that are left.
+func (s *Store) settle(ctx context.Context, o Origins, parts []part, fates map[part]fate) (left []part, err error) {
+	byTable := map[string][]part{}
+	for _, p := range parts {
+		if fates[p] == 0 {
+			byTable[p.table] = append(byTable[p.table], p)
 		}
 	}
-	return errors.Join(errs...)
+	var errs []error
+	for table, set := range byTable {
+		if err := s.restoreParts(ctx, o, table, set, fates); err != nil {
+			errs = append(errs, fmt.Errorf("restore %s: %w", table, err))
+		}
+	}
+	for _, p := range parts {
+		if fates[p] == stored {
+			err := s.forget(ctx, p)
+			if err == nil {
+				continue
+			}
+			errs = append(errs, err)
+		}
+		left = append(left, p)
+	}
+	return left, errors.Join(errs...)
+}
+
+// restoreParts stores again what was in parts of a table, and notes their fates.
+func (s *Store) restoreParts(ctx context.Context, o Origins, table string, parts []part, fates map[part]fate) error {
+	s.log.Warn("ClickHouse has set parts of a table aside that it cannot read: storing their rows again", "table", table, "parts", len(parts))
+	rows, whole, err := s.restore(ctx, o, table, parts)
+	if err != nil {
+		return err
+	}
+	s.metrics.restored.WithLabelValues(table).Add(float64(rows))
+	s.log.Info("rows stored again", "table", table, "rows", rows)
+	for _, p := range parts {
+		if whole(p) {
+			fates[p] = stored
+			continue
+		}
+		fates[p] = lost
+		s.log.Error("a part of a table is set aside, and not all that was in it is kept elsewhere: rows may be lost", "table", table, "part", p.name,
+			"remedy", "see system.detached_parts, and drop the part when nothing can be had of it")
+	}
+	return nil
+}
+
+func count(fates map[part]fate, which fate) (n int) {
+	for _, f := range fates {
+		if f == which {
+			n++
+		}
+	}
+	return n
 }
 
 // lead notes that this process owns the first partition of the events until ctx ends.

@@ -15,6 +15,7 @@ import (
 	"github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/store/chdb"
+	"github.com/stakeout-project/stakeout/triage/command"
 )
 
 // spoil cuts a file of every part of tables short while the engine is down, so that
@@ -210,11 +211,121 @@ func TestRestoreTellsWhatIsLost(t *testing.T) {
 	if err != nil || len(parts) != 1 {
 		t.Fatalf("parts set aside: %v, %v; want one", parts, err)
 	}
-	lost := map[part]bool{parts[0]: true}
+	fates := map[part]fate{parts[0]: lost}
 	if err := s.forget(t.Context(), parts[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.restoreAside(t.Context(), o, lost); err != nil || len(lost) != 0 || testutil.ToFloat64(s.metrics.lost) != 0 {
-		t.Errorf("after a person has dropped the part: %v, %v; want nothing lost any more", lost, err)
+	if err := s.restoreAside(t.Context(), o, fates); err != nil || len(fates) != 0 || testutil.ToFloat64(s.metrics.lost) != 0 {
+		t.Errorf("after a person has dropped the part: %v, %v; want nothing lost any more", fates, err)
+	}
+}
+
+// trimmed is a Kafka whose retention deletes the first records of every topic after
+// it was asked for the offsets.
+type trimmed struct {
+	Source
+	asked map[string]bool
+}
+
+const trimmedTo = 3
+
+func (k trimmed) Offsets(ctx context.Context, topic string) ([]stream.Range, error) {
+	ranges, err := k.Source.Offsets(ctx, topic)
+	for i := range ranges {
+		if k.asked[topic] {
+			ranges[i].First = min(trimmedTo, ranges[i].Next)
+		}
+	}
+	k.asked[topic] = true
+	return ranges, err
+}
+
+func (k trimmed) ReadPartition(ctx context.Context, topic string, partition int, from int64, fn func(*stream.Record) error) (int64, error) {
+	return k.Source.ReadPartition(ctx, topic, partition, max(from, trimmedTo), fn)
+}
+
+// TestRestoreWhileKafkaForgets has retention delete records between the first look at
+// a topic and its reading: what was in them is not taken for stored.
+func TestRestoreWhileKafkaForgets(t *testing.T) {
+	s, _ := migrated(t)
+	o, client := originsOf(t)
+	at := time.Now()
+	for i := range int64(6) {
+		line, err := json.Marshal(Reject{Topic: "stakeout.raw", Offset: i, Time: now, Reason: "is no event"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		produce(t, client, eventRecord(t, i, "clerk", at), stream.Record{Topic: o.Rejects, Time: at, Value: line})
+	}
+	o.Kafka = trimmed{o.Kafka, map[string]bool{}}
+	today := part{partition: at.UTC().Format("20060102")}
+	for _, table := range []string{"events", "rejects"} {
+		rows, whole, err := s.restore(t.Context(), o, table, []part{today})
+		if err != nil || rows != 6-trimmedTo || whole(today) {
+			t.Errorf("%s: %d rows, whole %t, %v; want %d, false", table, rows, err == nil && whole(today), err, 6-trimmedTo)
+		}
+	}
+}
+
+// TestRestoreOnce has ClickHouse refuse to drop a part whose rows are stored again:
+// they are not fetched again and again.
+func TestRestoreOnce(t *testing.T) {
+	s, _ := migrated(t)
+	fates := map[part]fate{}
+	p := part{"rejects", "20261123", "broken-on-start_20261123_1_1_0"}
+	o, client := originsOf(t)
+	line, err := json.Marshal(Reject{Topic: "stakeout.raw", Offset: 7, Time: now, Reason: "is no event"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	produce(t, client, stream.Record{Topic: o.Rejects, Time: time.Now(), Value: line})
+	for range 3 {
+		if left, err := s.settle(t.Context(), o, []part{p}, fates); err == nil || len(left) != 1 {
+			t.Fatalf("%v left, %v: a part that is not there is dropped", left, err)
+		}
+	}
+	if n := testutil.ToFloat64(s.metrics.restored.WithLabelValues("rejects")); n != 1 {
+		t.Errorf("%v rows stored again in three looks, want one", n)
+	}
+}
+
+// TestAuditWaitsForItsRows has all of the audit log set aside: the next message does
+// not begin it anew, for the rows before it come back.
+func TestAuditWaitsForItsRows(t *testing.T) {
+	dir := t.TempDir()
+	e := engineIn(t, dir)
+	s := open(t, testConfig(e))
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	chain := func(stream string, seqs ...uint64) error {
+		var rows []AuditRow
+		for _, seq := range seqs {
+			rows = append(rows, AuditRow{Stream: stream, Seq: seq, Time: now})
+		}
+		return s.chain(t.Context(), stream, rows)
+	}
+	if err := chain(command.Acks, 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	e = spoil(t, s, e, dir, "audit")
+	s = open(t, testConfig(e))
+	if err := chain(command.Acks, 3); err == nil {
+		t.Error("the log begins anew while the rows before are set aside")
+	}
+	if err := chain(command.Actions, 1); err != nil {
+		t.Errorf("the first row of a stream: %v", err)
+	}
+	parts, err := s.aside(t.Context())
+	if err != nil || len(parts) == 0 {
+		t.Fatalf("parts set aside: %v, %v; want some", parts, err)
+	}
+	for _, p := range parts {
+		if err := s.forget(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := chain(command.Acks, 3); err != nil {
+		t.Errorf("after a person has dropped the parts: %v", err)
 	}
 }

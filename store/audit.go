@@ -108,6 +108,11 @@ func (s *Store) chain(ctx context.Context, stream string, rows []AuditRow) error
 		return fmt.Errorf("audit %s: read the last row: %w", stream, err)
 	}
 	slices.SortFunc(rows, func(a, b AuditRow) int { return cmp.Compare(a.Seq, b.Seq) })
+	if seq == 0 && len(rows) > 0 && rows[0].Seq > 1 {
+		if err := s.beginsAnew(ctx, stream); err != nil {
+			return err
+		}
+	}
 	var items []item[AuditRow]
 	for _, r := range rows {
 		if r.Seq <= seq {
@@ -125,6 +130,19 @@ func (s *Store) chain(ctx context.Context, stream string, rows []AuditRow) error
 		return nil
 	}
 	return auditTable().insert(ctx, s.conn, items)
+}
+
+// beginsAnew refuses to begin a log behind its first row while rows are set aside,
+// which may be those before: they are stored again, and this one is to follow them.
+func (s *Store) beginsAnew(ctx context.Context, stream string) error {
+	parts, err := s.aside(ctx)
+	if err != nil {
+		return fmt.Errorf("audit %s: %w", stream, err)
+	}
+	if slices.ContainsFunc(parts, func(p part) bool { return p.table == auditTable().name }) {
+		return fmt.Errorf("audit %s: the log is empty, and parts of it are set aside: waiting for their rows", stream)
+	}
+	return nil
 }
 
 // Audited is what became of the verification of one stream's log.

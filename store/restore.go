@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,16 +64,19 @@ func restoreTopic[T any](ctx context.Context, s *Store, src Source, topic string
 	if err != nil {
 		return 0, nil, err
 	}
-	whole = every
 	for partition, r := range ranges {
 		n, err := restoreRange(ctx, s, src, topic, partition, r, w, decode, func(*stream.Record) bool { return true })
 		if err != nil {
 			return 0, nil, err
 		}
 		rows += n
-		if r.First > 0 {
-			whole = none
-		}
+	}
+	if ranges, err = src.Offsets(ctx, topic); err != nil { // again: what was deleted meanwhile was perhaps not read
+		return 0, nil, err
+	}
+	whole = every
+	if slices.ContainsFunc(ranges, func(r stream.Range) bool { return r.First > 0 }) {
+		whole = none
 	}
 	return rows, whole, nil
 }
@@ -129,15 +133,7 @@ func (s *Store) restoreEvents(ctx context.Context, o Origins, parts []part) (row
 	if err != nil {
 		return 0, nil, err
 	}
-	var kept time.Time // since when all is kept; zero is for ever
 	for partition, all := range ranges {
-		since, err := keptSince(ctx, o.Kafka, o.Events, partition, all)
-		if err != nil {
-			return 0, nil, err
-		}
-		if since.After(kept) {
-			kept = since
-		}
 		for at := all; at.First < at.Next; {
 			missing, next, err := s.missingEvents(ctx, o, partition, at, days)
 			if err != nil {
@@ -158,14 +154,36 @@ func (s *Store) restoreEvents(ctx context.Context, o Origins, parts []part) (row
 			at.First = next
 		}
 	}
+	kept, err := keptSince(ctx, o.Kafka, o.Events) // by now: what was deleted meanwhile was perhaps not read
+	if err != nil {
+		return 0, nil, err
+	}
 	return rows, func(p part) bool {
 		day, err := time.Parse("20060102", p.partition)
 		return err == nil && !kept.After(day)
 	}, nil
 }
 
-// keptSince is from when on a partition has all records it ever had.
-func keptSince(ctx context.Context, src Source, topic string, partition int, at stream.Range) (since time.Time, err error) {
+// keptSince is from when on a topic has all records it ever had; zero is for ever.
+func keptSince(ctx context.Context, src Source, topic string) (kept time.Time, err error) {
+	ranges, err := src.Offsets(ctx, topic)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for partition, r := range ranges {
+		since, err := partitionSince(ctx, src, topic, partition, r)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if since.After(kept) {
+			kept = since
+		}
+	}
+	return kept, nil
+}
+
+// partitionSince is from when on a partition has all records it ever had.
+func partitionSince(ctx context.Context, src Source, topic string, partition int, at stream.Range) (since time.Time, err error) {
 	if at.First == 0 {
 		return time.Time{}, nil
 	}

@@ -41,14 +41,6 @@ func restoreStream(ctx context.Context, js jetstream.JetStream, name, subject st
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
-	info, err := st.Info(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", name, err)
-	}
-	whole = every
-	if info.State.FirstSeq > 1 {
-		whole = none
-	}
 	for seq := uint64(1); ; {
 		var batch []kept
 		for len(batch) < fetchMessages {
@@ -63,12 +55,20 @@ func restoreStream(ctx context.Context, js jetstream.JetStream, name, subject st
 			seq = m.Sequence + 1
 		}
 		if len(batch) == 0 {
-			return whole, nil
+			break
 		}
 		if err := store(batch); err != nil {
 			return nil, err
 		}
 	}
+	info, err := st.Info(ctx) // by now: what was deleted meanwhile was perhaps not read
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	if info.State.FirstSeq > 1 {
+		return none, nil
+	}
+	return every, nil
 }
 
 // restoreActions stores all outcomes again that their stream keeps.
