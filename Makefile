@@ -59,8 +59,8 @@ bench-recovery: ## how long a takeover, a rebalance and catching up take
 chaos: build engine ## kill, freeze, cut off and fill up the pipeline under load: make chaos ROUNDS=20 SEED=1 KAFKA=embedded|real
 	@$(GO) run ./cmd/internal/chaos/play -binary bin/stakeout -rounds $(ROUNDS) -seed $(SEED) -kafka $(KAFKA) $(ARGS)
 
-flood: ## ten thousand findings at once: all looked at, few incidents, pages within their budget
-	STAKEOUT_FLOOD=10000 $(GO) test ./triage ./cmd/stakeout -run 'TestFlood' -v | grep -E 'findings in|^(ok|---|FAIL)'
+flood: engine ## ten thousand findings at once: all looked at, few incidents, pages within their budget
+	STAKEOUT_FLOOD=10000 $(GO) test -p 1 ./triage ./cmd/stakeout -run TestFlood -v | grep -E 'findings in|^(ok|---|FAIL)'
 
 FLEETS ?= 8
 FIRST  ?= 1001
