@@ -77,8 +77,8 @@ func Serve(ctx context.Context, cfg ServeConfig, ln net.Listener, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	if err := s.tidy(before); err != nil {
-		return err
+	if err := s.tidy(before); err != nil { // no reason not to serve: what is aside harms nobody
+		log.Warn("what was set aside is not tidied up, and stays", "err", err)
 	}
 	// The engine is not closed, it ends with the process. What it has acknowledged is
 	// on disk; closed, it would remove at once what its parts were merged from.
