@@ -42,20 +42,23 @@ func (e *Engine) judged(f *detect.Fact) {
 		u.doubts = append(u.doubts, doubt{detector: f.Tool})
 	}
 	d, n := &u.doubts[i], u.doubts[i].left(f.Time)
+	whole, surprises := &e.groups[f.Group()].whole, f.Tool != detect.CrowdDetector // a crowd is none
 	switch {
 	case v.False && v.Withdrawn:
 		n--
 	case v.False:
 		n++
 	case v.Withdrawn:
-		u.reported++
-		u.surprises += u.weight(&e.groups[f.Group()].whole)
+		if surprises {
+			u.reported++
+			u.surprises += u.weight(whole)
+		}
 		return
 	default: // the detector was right, and what it reported was not the way of the unit
 		n = 0
-		if f.Tool != detect.CrowdDetector && u.reported >= 1 {
-			u.surprises = max(u.surprises-u.weight(&e.groups[f.Group()].whole), 0)
-			u.reported--
+		if surprises {
+			u.surprises = max(u.surprises-u.weight(whole), 0)
+			u.reported = max(u.reported-1, 0) // the earlier ones have faded
 		}
 	}
 	d.count, d.since = min(max(n, 0), mostFalse), max(d.since, f.Time)

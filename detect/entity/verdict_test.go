@@ -81,3 +81,44 @@ func TestVerdictOnWhatIsShared(t *testing.T) {
 	f("all true", all, func(int) []string { return []string{"true_positive"} })
 	f("unknown words", all, once("nonsense", ""))
 }
+
+// TestVerdictsTrueComeLate has two findings about one issuer, weeks apart, called true after both:
+// nothing is left of what they made the issuer be expected to do.
+func TestVerdictsTrueComeLate(t *testing.T) {
+	rate := func(verdicts int) (p float64) {
+		e := entity.New(detect.DefaultRules())
+		tell := func(day, agent int, token string) []detect.Finding {
+			at := event.At(monday.AddDate(0, 0, day).Add(time.Duration(agent) * time.Minute))
+			return e.Observe(&detect.Fact{Kind: detect.CredentialFact, Entity: token, Time: at, Event: fmt.Sprint(day, agent, token), Agent: fmt.Sprint("a", agent),
+				Known: day > 1, Credential: detect.Credential{ID: token, Issuer: "idp"}})
+		}
+		for day := range 90 {
+			for agent := range 100 {
+				tell(day, agent, fmt.Sprintf("%d of %d", agent, day))
+			}
+			if day != 40 && day != 60 && day != 80 {
+				continue
+			}
+			found := tell(day, 50, fmt.Sprint("7 of ", day))
+			if len(found) != 1 {
+				t.Fatalf("day %d: found %+v, want that a token is shared", day, found)
+			}
+			p = found[0].PValue
+			for n := range verdicts {
+				if day == 60 {
+					e.Observe(&detect.Fact{Kind: detect.CredentialFact, Entity: found[0].Novel[0], Time: found[0].Time, Event: fmt.Sprint("verdict", n), Agent: "a50",
+						Deed: detect.Judged, Tool: found[0].Detector, Hash: "true_positive"})
+				}
+			}
+			if verdicts > 2 { // crowds are counted otherwise
+				e.Observe(&detect.Fact{Kind: detect.CredentialFact, Entity: detect.Unit(detect.CredentialFact, detect.CrowdDetector, "idp"), Time: found[0].Time,
+					Event: "crowd", Agent: "a50", Deed: detect.Judged, Tool: detect.CrowdDetector, Hash: "withdraw_true_positive"})
+			}
+		}
+		return p
+	}
+	none, one, both, more := rate(0), rate(1), rate(2), rate(3)
+	if !(none > one && one > 3*both) || both != more {
+		t.Errorf("the next is expected %.2g times a day without a verdict, %.2g with one, %.2g with both, %.2g with one more; want less with each, and no less than with both", none, one, both, more)
+	}
+}
