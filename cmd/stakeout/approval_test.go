@@ -72,7 +72,7 @@ func (c *containment) testRejected(t *testing.T, agent string) {
 	seed, err := pair.Seed()
 	check(t, err)
 	check(t, os.WriteFile(stranger, seed, 0o600))
-	must(t, "approve", "--config", c.up.file, "--set", "operator.signing_key="+stranger, o.Action.ID)
+	uncounted(t, "no approver of this action", "approve", "--config", c.up.file, "--set", "operator.signing_key="+stranger, o.Action.ID)
 	eventually(t, 10*time.Second, func() error {
 		if n := c.up.metric("stakeout_triage_approvals_total", `result="refused"`); n != 1 {
 			return fmt.Errorf("%d decisions were refused, want that of the stranger", n)
@@ -85,7 +85,7 @@ func (c *containment) testRejected(t *testing.T, agent string) {
 	if !strings.Contains(o.Detail, "the payout was planned") {
 		t.Errorf("the detail is %q, want the reason", o.Detail)
 	}
-	must(t, "approve", "--config", c.up.file, o.Action.ID) // too late
+	uncounted(t, "decided already: the action is rejected", "approve", "--config", c.up.file, o.Action.ID)
 	eventually(t, 10*time.Second, func() error {
 		if n := c.up.metric("stakeout_triage_approvals_total", `result="duplicate"`); n != 1 {
 			return fmt.Errorf("%d decisions came too late, want 1", n)
@@ -109,7 +109,7 @@ func (c *containment) testExpired(t *testing.T, agent string) {
 		}
 		return errors.New("nobody is paged because nobody decided")
 	})
-	must(t, "approve", "--config", c.up.file, o.Action.ID)
+	uncounted(t, "too late: the action is expired", "approve", "--config", c.up.file, o.Action.ID)
 	eventually(t, 20*time.Second, func() error {
 		if n := c.up.metric("stakeout_triage_approvals_total", `result="late"`); n != 1 {
 			return fmt.Errorf("%d decisions were late, want 1", n)
@@ -119,5 +119,13 @@ func (c *containment) testExpired(t *testing.T, agent string) {
 	c.action(t, agent, "revoke_token", "expired")
 	if !c.provider.Active(token) || c.commands(t, o.Action.ID) != 0 {
 		t.Error("something was done although nobody approved it in time")
+	}
+}
+
+// uncounted sends a decision that does not count, and wants to be told why.
+func uncounted(t *testing.T, why string, args ...string) {
+	t.Helper()
+	if r := stakeout(t, args...); r.code != 1 || !strings.Contains(r.err, why) {
+		t.Errorf("stakeout %s: exit status %d, %s; want 1, and that %s", strings.Join(args, " "), r.code, r.err, why)
 	}
 }

@@ -20,7 +20,8 @@ func newDecide(g *global, verb string) *cobra.Command {
 		Short: short,
 		Long: short + `, by its id as 'stakeout actions' shows it. The decision is signed
 with your key (operator.signing_key), which the response policy must list among the
-approvers of the step. Whether it was accepted shows in 'stakeout actions'.`,
+approvers of the step. One that will not count is told at once, and is kept in the audit
+log; what became of the others shows in 'stakeout actions'.`,
 		Example: example("stakeout actions --status waiting", "stakeout "+verb+" 3f9c... --why 'the export was planned'"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -157,8 +157,8 @@ func (f *flooded) testNotItsApprover(t *testing.T) {
 		})
 	}
 	find("waiting")
-	if r := stakeoutWith(t, f.servers.environment("operator"), nil, "approve", "--config", f.file, waiting.Action.ID, "--why", "in a hurry"); r.code != 0 {
-		t.Fatalf("approve: exit status %d\n%s", r.code, r.err)
+	if r := stakeoutWith(t, f.servers.environment("operator"), nil, "approve", "--config", f.file, waiting.Action.ID, "--why", "in a hurry"); r.code != 1 || !strings.Contains(r.err, "no approver of this action") {
+		t.Fatalf("approve: exit status %d; want 1, and why\n%s", r.code, r.err)
 	}
 	operator := f.servers.nats.SigningKey(parts.OperatorRole)
 	eventually(t, 30*time.Second, func() error {

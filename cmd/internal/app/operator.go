@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
+	"github.com/stakeout-project/stakeout/triage"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -21,7 +22,8 @@ type OperatorConfig struct {
 }
 
 // Send signs what an operator decided and sends it to triage. A decision about what is
-// not known is refused: triage would count it and do nothing.
+// not known is refused: triage would count it and do nothing. One that triage will not
+// take is sent, and an error says why.
 func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog.Logger) error {
 	if cfg.SigningKey == "" {
 		return errNoSigningKey
@@ -46,17 +48,25 @@ func Send(ctx context.Context, cfg OperatorConfig, a command.Approval, log *slog
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := known(ctx, js, a); err != nil {
+	about, err := known(ctx, js, a)
+	if err != nil {
 		return err
 	}
 	if _, err := js.PublishMsg(ctx, msg); err != nil {
 		return fmt.Errorf("send the decision on %s: %w", cmp.Or(a.Agent, a.Action), err)
 	}
+	switch a.Decision {
+	case command.Approved, command.Refused, command.Undo: // it is sent all the same, for the audit log
+		if err := triage.Foretell(about, a, signer.Public(), a.Time.Time()); err != nil {
+			return fmt.Errorf("the decision on %s is sent and in the audit log, but does not count: %w", a.Action, err)
+		}
+	}
 	return nil
 }
 
-// known returns an error if what a decision is about is not known to triage.
-func known(ctx context.Context, js jetstream.JetStream, a command.Approval) error {
+// known returns what a decision is about, as triage keeps it: nil for an agent. What is
+// not known is an error.
+func known(ctx context.Context, js jetstream.JetStream, a command.Approval) ([]byte, error) {
 	var what, bucket, key, see string
 	switch a.Decision {
 	case command.Approved, command.Refused, command.Undo:
@@ -66,17 +76,18 @@ func known(ctx context.Context, js jetstream.JetStream, a command.Approval) erro
 	case command.Unsuppress:
 		what, bucket, key, see = "suppression", command.IncidentBucket, command.SuppressionKey(a.Action), "suppressions"
 	default:
-		return nil
+		return nil, nil
 	}
 	kv, err := js.KeyValue(ctx, bucket)
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bucket, err)
+		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	switch _, err := kv.Get(ctx, key); {
+	e, err := kv.Get(ctx, key)
+	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
-		return fmt.Errorf("%s %.80q: is not known; `stakeout %s` shows those there are, by their whole ids", what, a.Action, see)
+		return nil, fmt.Errorf("%s %.80q: is not known; `stakeout %s` shows those there are, by their whole ids", what, a.Action, see)
 	case err != nil:
-		return fmt.Errorf("read %s of %s: %w", key, bucket, err)
+		return nil, fmt.Errorf("read %s of %s: %w", key, bucket, err)
 	}
-	return nil
+	return e.Value(), nil
 }
