@@ -107,9 +107,10 @@ func (e *Engine) Count(c *Census) { e.census = c }
 
 // Evidence says how far the session of an event, not yet observed, is then
 // from how things come about among the peers of its agent: the largest surprise in
-// it and a quarter of the next. It is 0 where peers are not in force.
+// it and a quarter of the next. It is 0 where peers are not in force, and says nothing about
+// what the agent did not do itself: see [Engine.Trusts].
 func (e *Engine) Evidence(ev *event.Event) float64 {
-	a := e.agents.find(ev.Agent)
+	a := e.agents.find(ownID(ev.Agent))
 	if a == nil {
 		a = &agent{}
 	}
@@ -157,7 +158,7 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 		e.stats.Unknown++
 	}
 	astray := a.profile.volumes.astray(ev) // before it learns the destination
-	found := e.judge(ev, a, time.Duration(src.Ahead)*time.Second)
+	found := e.judge(ev, a, src.Ahead)
 	e.tell(a, ev, astray)
 	e.stats.Findings += uint64(len(found))
 	return found
@@ -245,7 +246,7 @@ func (e *Engine) judge(ev *event.Event, a *agent, ahead time.Duration) []Finding
 			p.anchors.report(v.Event.Time)
 		}
 	}
-	if e.census != nil {
+	if e.census != nil && e.agents.is(a, ownID(ev.Agent)) { // nobody else's word is to become the norm
 		e.census.observe(v, ev.Session != "" && v.Session.id == 0, fired|v.Session.fired == 0, odd, passed)
 	}
 	p.age(passed)
@@ -273,7 +274,7 @@ func (e *Engine) finding(d *watching, v View, id string, pValue, level float64) 
 	sum := sha256.Sum256([]byte(a.Name + "\x00" + id + "\x00" + ev.ID))
 	f := Finding{
 		ID: hex.EncodeToString(sum[:16]), Detector: a.Name, Threat: a.Threat, Severity: a.Severity, Time: ev.Time,
-		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(ev.Tenant), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User), Parent: strings.Clone(ev.Parent),
+		Agent: strings.Clone(ev.Agent), Role: strings.Clone(ev.Role), Tenant: strings.Clone(e.tenant(ev, v.Profile)), Session: strings.Clone(ev.Session), User: strings.Clone(ev.User), Parent: strings.Clone(ev.Parent),
 		Credential: Credential{ID: strings.Clone(ev.CredentialID), Issuer: strings.Clone(ev.CredentialIssuer), Subject: strings.Clone(ev.CredentialSubject)},
 		Reason:     c.Reason, Observed: c.Observed, Baseline: c.Baseline, PValue: pValue, Level: level, Normal: cmp.Or(c.Normal, a.Normal),
 		Did:   Act{strings.Clone(ev.Tool), strings.Clone(ev.Privilege), ev.Effect, strings.Clone(ev.Destination)},
@@ -294,9 +295,6 @@ func (e *Engine) finding(d *watching, v View, id string, pValue, level float64) 
 	}
 	if f.Role == "" {
 		f.Role = p.role.String()
-	}
-	if f.Tenant == "" {
-		f.Tenant = p.tenant.String()
 	}
 	return f
 }

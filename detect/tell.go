@@ -215,7 +215,7 @@ func (e *Engine) news(a *agent, ev *event.Event, id uint64) bool {
 func (e *Engine) fact(a *agent, ev *event.Event, f Fact) {
 	p := &a.profile
 	f.Entity = entityName(f.Entity)
-	f.Time, f.Latest, f.Event, f.Agent, f.Role, f.Tenant = ev.Time, p.last.stamp(), ev.ID, ev.Agent, ev.Role, ev.Tenant
+	f.Time, f.Latest, f.Event, f.Agent, f.Role, f.Tenant = ev.Time, p.last.stamp(), ev.ID, ev.Agent, ev.Role, e.tenant(ev, p)
 	f.Session, f.User, f.Parent, f.Chain = ev.Session, ev.User, ev.Parent, ev.Chain
 	f.Credential = Credential{ID: ev.CredentialID, Issuer: ev.CredentialIssuer, Subject: ev.CredentialSubject}
 	if s := p.session(e.sight.session); f.Credential.ID == "" && s != nil {
@@ -226,9 +226,6 @@ func (e *Engine) fact(a *agent, ev *event.Event, f Fact) {
 	}
 	if f.Role == "" {
 		f.Role = p.role.String()
-	}
-	if f.Tenant == "" {
-		f.Tenant = p.tenant.String()
 	}
 	f.Known, f.Deployed = p.mature(), p.deploying(ev.Time)
 	if f.Kind == ToolFact || f.Kind == ServerFact {

@@ -21,13 +21,48 @@ func (e *Engine) UseTrust(t Trust) { e.trust = t }
 // apart ends the id of the profile of what was told of an agent without trust.
 const apart = "\x00"
 
-// profileOf is the id of the profile that an event belongs to. What came by no raw topic
-// is a decision of ours.
+// profileOf is the id of the profile that an event belongs to.
 func (e *Engine) profileOf(ev *event.Event, src event.Source) string {
-	if e.trust == nil || src.Topic == "" || e.trust(src.Topic, ev.Agent, ev.Tenant) {
+	if e.Trusts(ev, src) {
 		return ownID(ev.Agent)
 	}
 	return ev.Agent + apart
+}
+
+// Trusts reports whether what an event says, not yet observed, is taken for its agent's own
+// doing. What came by no raw topic is a decision of ours. A line names its own tenant, so
+// who is trusted with some tenants has to be with the one that the agent is known to be of, too.
+func (e *Engine) Trusts(ev *event.Event, src event.Source) bool {
+	if e.trust == nil || src.Topic == "" {
+		return true
+	}
+	if !e.trust(src.Topic, ev.Agent, ev.Tenant) {
+		return false
+	}
+	known := e.tenantOf(ev.Agent)
+	return known == (Brief{}) || known == brief(ev.Tenant) || e.trust(src.Topic, ev.Agent, known.String())
+}
+
+// tenantOf is the tenant that an agent is known to be of by what it does itself; empty where it is not known.
+func (e *Engine) tenantOf(agent string) Brief {
+	if own := e.agents.find(ownID(agent)); own != nil {
+		return own.profile.tenant
+	}
+	return Brief{}
+}
+
+// tenant names the tenant that a claim about an event is of: where somebody may speak for some
+// agents only, that of which the agent is known to be, whatever the line says.
+func (e *Engine) tenant(ev *event.Event, p *Profile) string {
+	if e.trust != nil {
+		if known := e.tenantOf(ev.Agent); known != (Brief{}) && known != brief(ev.Tenant) {
+			return known.String()
+		}
+	}
+	if ev.Tenant == "" {
+		return p.tenant.String()
+	}
+	return ev.Tenant
 }
 
 // ownID is the id of the profile of what an agent does itself: its name. An agent by a name that

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -193,6 +194,89 @@ func TestNamesEndApart(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("profiles, what they have learned and whether they are vouched for (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// TestCensusTakesNobodysWord strews in what somebody tells of the agents without trust: what is
+// normal for their group is the same.
+func TestCensusTakesNobodysWord(t *testing.T) {
+	learned := func(forged bool) *Peers {
+		e, c := New(DefaultRules()), NewCensus()
+		e.UseTrust(func(topic, _, _ string) bool { return topic == "raw.clerks" })
+		e.Count(c)
+		offset := int64(0)
+		for i := range 200 {
+			agent := fmt.Sprintf("clerk-%d", i%5)
+			for _, ev := range errand(agent, i) {
+				offset++
+				e.Observe(ev, offset, event.Source{Topic: "raw.clerks", Offset: offset})
+			}
+			if !forged {
+				continue
+			}
+			for _, ev := range hijack(agent, i) {
+				offset++
+				ev.ID, ev.Session = "said "+ev.ID, "said "+ev.Session
+				e.Observe(ev, offset, event.Source{Topic: "raw.public", Offset: offset})
+			}
+		}
+		return c.Peers("p", DefaultRules())
+	}
+	want, err := json.Marshal(learned(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(learned(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want) < 1000 || !bytes.Equal(want, got) {
+		t.Errorf("%d bytes are learned of peers by themselves, and others where somebody tells of them: %t", len(want), !bytes.Equal(want, got))
+	}
+}
+
+// TestNobodyMovesAnAgentToHisTenant has who may speak for the agents of one tenant call an
+// agent of another one his own.
+func TestNobodyMovesAnAgentToHisTenant(t *testing.T) {
+	may := map[string]string{"raw.acme": "acme", "raw.globex": "globex"}
+	long := "the tenant of a name that a profile does not keep the whole of"
+	for _, own := range []string{"acme", long} {
+		e := New(DefaultRules())
+		e.UseTrust(func(topic, _, tenant string) bool {
+			return topic == "raw.all" || topic == "raw.acme" && tenant == own || may[topic] == tenant
+		})
+		offset := int64(0)
+		observe := func(topic, tenant string, odd bool) []Finding {
+			offset++
+			ev := &event.Event{Time: hourly(int(offset)), Name: event.ToolCall, Agent: "clerk", Tenant: tenant, ID: fmt.Sprint(offset), Tool: "crm",
+				Privilege: "crm:read", Effect: event.Read, CredentialID: fmt.Sprint("tok", offset)}
+			if odd {
+				ev.Privilege, ev.Effect = "treasury:transfer", event.Money
+			}
+			return e.Observe(ev, offset, event.Source{Topic: topic, Offset: offset})
+		}
+		for range 300 {
+			observe("raw.acme", own, false)
+		}
+		observe("raw.all", "", false)
+		found := observe("raw.globex", "globex", true)
+		if len(found) != 1 || found[0].Tenant != brief(own).String() {
+			t.Errorf("what another tenant's topic tells has led to %+v, want one finding, of %s", found, own)
+		}
+		for _, f := range e.Facts() {
+			if f.Tenant != brief(own).String() {
+				t.Errorf("a fact of tenant %q is told, want %s", f.Tenant, own)
+			}
+		}
+		if found := observe("raw.acme", own, true); len(found) != 1 || found[0].Tenant != own {
+			t.Errorf("what the agent does itself has led to %+v, want one finding, of %s", found, own)
+		}
+		if e.Agents() != 2 {
+			t.Errorf("%d profiles, want that of the agent and that beside it", e.Agents())
+		}
+		if observe("raw.all", "globex", false); e.tenantOf("clerk") != brief("globex") {
+			t.Errorf("who may speak for both has moved the agent to %s, want globex", e.tenantOf("clerk"))
 		}
 	}
 }

@@ -50,7 +50,9 @@ every one.
 Before --warmup-until the engine learns what is normal for the peers of an agent, its
 role and tenant; from then on that is frozen and agents are held against it too. Each
 agent's lines have to be in order, agents may be in any. With
---peers what was learned is written to a file that rules.peers can name.
+--peers what was learned is written to a file that rules.peers can name. As in production,
+what came by a topic that the response policy (rules.response) does not trust is kept
+apart from what an agent does itself; files do not tell by which topic a line came.
 
 With --compare the first two arguments are files of detection rules: both judge the
 same events, and what the second finds more or less than the first is listed.
@@ -101,6 +103,11 @@ func (b *backtesting) run(cmd *cobra.Command, g *global, args []string) (err err
 		all = append(all, r)
 	}
 	b.cfg.Files, b.cfg.Rules = args, all[0]
+	policy, err := rules.Response(conf.Rules.Response)
+	if err != nil {
+		return err
+	}
+	b.cfg.Trust = policy.Trust()
 	var size int64
 	for _, f := range args {
 		n, err := input.Check(f)

@@ -24,6 +24,7 @@ type Config struct {
 	Labels      string    // file of labels by session; empty: nothing is known to be an attack
 	WarmupUntil time.Time // what is normal for peers is learned before, and frozen then; zero: peers are not used
 	Rules       detect.Rules
+	Trust       detect.Trust              // whose word about an agent is taken, as far as it is known where it came by; nil: anybody's
 	Peers       func(*detect.Peers) error // is told what was learned; may be nil
 	Findings    io.Writer                 // gets each finding as a line of JSON; may be nil
 }
@@ -61,6 +62,7 @@ type finding struct {
 
 func newRun(cfg Config) *run {
 	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), entities: entity.New(cfg.Rules), agents: map[string]*agent{}, sessions: map[string]*session{}, known: map[string]bool{}}
+	r.engine.UseTrust(cfg.Trust)
 	if !cfg.WarmupUntil.IsZero() {
 		r.census = detect.NewCensus()
 		r.engine.Count(r.census)
@@ -180,11 +182,15 @@ func (r *run) take(ev *event.Event, src event.Source, op detect.Operation) error
 		}
 	}
 	r.told.take(ev)
-	evidence := r.engine.Evidence(ev)
+	evidence := 0.0
+	if r.engine.Trusts(ev, src) {
+		evidence = r.engine.Evidence(ev)
+	}
 	before := r.engine.Stats()
 	r.note(r.engine.Observe(ev, offset, src))
 	facts := r.engine.Facts()
 	for i := range facts {
+		facts[i].Source = src.Topic
 		r.note(r.entities.Observe(&facts[i]))
 	}
 	after, risked := r.engine.Stats(), 0.0

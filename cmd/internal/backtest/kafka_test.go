@@ -2,6 +2,7 @@ package backtest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stakeout-project/stakeout/deploy/local"
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 )
@@ -168,6 +170,73 @@ func TestOperationsAreObeyed(t *testing.T) {
 	rep, err := Run(t.Context(), cfg, func(int) {})
 	if err != nil || rep.Events != 1 || rep.Rejected != 1 || rep.Agents != 0 {
 		t.Errorf("report %+v, error %v; want one operation and one reject", rep, err)
+	}
+}
+
+// TestWhatIsNotTrustedIsNoNorm strews what anybody may say of the clerks between their own
+// lines: what is learned of their peers, and how their sessions are told apart, stays the same.
+func TestWhatIsNotTrustedIsNoNorm(t *testing.T) {
+	cfg := world(t)
+	text, err := os.ReadFile(cfg.Files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Files, cfg.Trust = nil, func(topic, _, _ string) bool { return topic == "raw.clerks" }
+	learned := func(forged bool) (r Report, peers string) {
+		t.Helper()
+		client := broker(t)
+		out, err := client.NewProducer(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d event.Decoder
+		var ev event.Event
+		n := int64(0)
+		put := func(topic string) {
+			n++
+			src := event.Source{Topic: topic, Offset: n}
+			out.Append("events", -1, []byte(ev.Agent), ev.AppendJSON(nil), stream.Header{Key: event.SourceHeader, Value: src.AppendBinary(nil)})
+		}
+		for line := range strings.Lines(string(text)) {
+			if d.Decode([]byte(line), &ev) != nil {
+				continue
+			}
+			ev.ID = fmt.Sprint(n)
+			put("raw.clerks")
+			if forged && ev.Name == event.ToolCall {
+				ev.ID, ev.Tool, ev.Effect = "said "+ev.ID, "transfer", event.Money
+				ev.ArgOrigins = event.Object[event.Origin]{{Key: "to", Value: event.FromUntrusted}}
+				put("raw.public")
+			}
+		}
+		if err := out.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Kafka, err = OpenRange(t.Context(), client, "events", operationKey, Position{}, Position{Offset: 1 << 40}); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Peers = func(p *detect.Peers) error {
+			text, err := json.Marshal(p)
+			peers = string(text)
+			return err
+		}
+		if r, err = Run(t.Context(), cfg, func(int) {}); err != nil {
+			t.Fatal(err)
+		}
+		return r, peers
+	}
+	alone, want := learned(false)
+	told, got := learned(true)
+	if want != got {
+		t.Errorf("%d bytes are learned of the clerks by themselves, %d others where anybody may tell of them", len(want), len(got))
+	}
+	if alone.Findings == 0 || told.Findings <= alone.Findings {
+		t.Errorf("%d findings of the clerks, %d with what was said of them; want some, and more", alone.Findings, told.Findings)
+	}
+	for name, f := range alone.Folds {
+		if told.Folds[name].AUC != f.AUC {
+			t.Errorf("%s: AUC %v, want %v as by themselves", name, told.Folds[name].AUC, f.AUC)
+		}
 	}
 }
 

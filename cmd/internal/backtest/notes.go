@@ -71,6 +71,9 @@ func (r *run) notes(labels map[string]Label, labelled bool) (notes []string) {
 	if !r.cfg.WarmupUntil.IsZero() && len(r.peers.Groups) == 0 {
 		add("no peers were learned: there are too few sessions before %s", r.cfg.WarmupUntil.Format(time.RFC3339))
 	}
+	if r.cfg.Trust != nil && r.cfg.Kafka == nil {
+		add("files do not tell by which topic a line came: all is taken for the agent's own word, also what the response policy does not trust")
+	}
 	r.told.notes(add)
 	r.noteGroups(add)
 	known, judged, unfolded, attacks, early := 0, 0, 0, 0, 0

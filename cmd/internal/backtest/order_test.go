@@ -124,6 +124,7 @@ func TestNotesSayWhatFiguresDoNotMean(t *testing.T) {
 	f(func(c *Config) { c.WarmupUntil = c.WarmupUntil.AddDate(-1, 0, 0); c.Labels = "" }, "no peers were learned")
 	f(func(c *Config) { c.Files = []string{os.DevNull} }, "no events")
 	f(func(c *Config) { c.WarmupUntil = time.Time{} }, "peers are not used")
+	f(func(c *Config) { c.Trust = func(string, string, string) bool { return false } }, "files do not tell by which topic")
 	f(func(c *Config) {
 		c.Labels = labels(`{"session_id":"s0","class":"attack_success","phase":"eval"}` + "\n" + `{"session_id":"s200","class":"benign","phase":"eval"}`)
 	}, "250 of 252 sessions have no label", "2 labels have no fold", "1 successful attacks are in the warm-up", "1 labels tell another phase")
