@@ -119,7 +119,7 @@ func TestTelemetryBearsLoss(t *testing.T) {
 // that is ahead of the broker's, of an agent whose clock was right and of one whose
 // never was.
 func TestTelemetryFindsAClockThatIsAhead(t *testing.T) {
-	f := func(name string, usual, now, want int) {
+	f := func(name string, usual, now time.Duration, want int) {
 		t.Helper()
 		e := New(DefaultRules())
 		log := sessions("a", 0, 31)
@@ -135,8 +135,8 @@ func TestTelemetryFindsAClockThatIsAhead(t *testing.T) {
 			t.Errorf("%s: %d findings, want %d: %+v", name, len(found), want, found)
 		}
 	}
-	f("a clock that was right", 0, 900, 1)
+	f("a clock that was right", 0, 900*time.Second, 1)
 	f("nobody is ahead", 0, 0, 0)
-	f("a clock that was always wrong", 1000, 900, 0)
-	f("a clock that was always wrong and is more so", 400, 7200, 1)
+	f("a clock that was always wrong", 1000*time.Second, 900*time.Second, 0)
+	f("a clock that was always wrong and is more so", 400*time.Second, 7200*time.Second, 1)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -77,7 +76,7 @@ func TestRawToEventsAndRejects(t *testing.T) {
 	}
 	at := func(offset int) time.Time { return zero[offset].at }
 	ahead := src(0, 10, 0)
-	ahead.Ahead = math.MaxInt32
+	ahead.Ahead = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC).Sub(at(10))
 	wantEvents := []out{
 		{"a", withID("a", "stakeout.raw/0/0", ""), src(0, 0, 0), at(0)},
 		{"b", withID("b", "stakeout.raw/0/1", ""), src(0, 1, 0), at(1)},

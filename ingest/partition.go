@@ -151,7 +151,7 @@ func (p *partition) line(at time.Time, line []byte) *Reject {
 	if skew > 0 {
 		p.counts.skew++
 	}
-	p.src.Told(skew)
+	p.src.Ahead = skew
 	key := unsafe.Slice(unsafe.StringData(p.ev.Agent), len(p.ev.Agent)) // Append copies it
 	p.header[0].Value = p.src.AppendBinary(p.header[0].Value[:0])
 	p.out.AppendAt(at, p.in.cfg.Events, -1, key, p.value, p.header[:]...)

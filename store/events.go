@@ -103,7 +103,8 @@ func eventsTable() table[eventRow] {
 	type r = eventRow
 	text := func(name string, f func(*r) string) field[r] { return col(name, f) }
 	return table[r]{"events", []field[r]{
-		col("time", func(e *r) time.Time { return e.Time.Time() }),
+		col("time", func(e *r) time.Time { return e.src.Claimed(e.Time).Time() }), // is in the key
+		col("admitted", func(e *r) time.Time { return e.Time.Time() }),
 		text("name", func(e *r) string { return string(e.Name) }),
 		text("agent", func(e *r) string { return e.Agent }),
 		text("id", func(e *r) string { return e.ID }),

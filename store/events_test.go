@@ -62,7 +62,7 @@ func TestEventColumns(t *testing.T) {
 	ev := fullEvent(t)
 	storeAll(t, s.OpenEvents, recordOf(ev, 1, 41, now))
 
-	if got, want := len(eventsTable().columns), reflect.TypeFor[event.Event]().NumField()+len([]string{"ingested", "src_topic", "src_partition", "src_offset", "src_line"}); got != want {
+	if got, want := len(eventsTable().columns), reflect.TypeFor[event.Event]().NumField()+len([]string{"admitted", "ingested", "src_topic", "src_partition", "src_offset", "src_line"}); got != want {
 		t.Errorf("the table has %d columns, want %d: one for each field of an event and where it is from", got, want)
 	}
 	const query = `SELECT time, name, agent, id, session, seq, chain, credential_scopes, credential_expires, effect, mapKeys(arg_origins), mapValues(arg_origins),

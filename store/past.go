@@ -15,6 +15,8 @@ import (
 
 // What is asked about a finding before a person sees it. Every name travels as a
 // parameter, and every answer has an order and a limit, so the same rows give the same answer.
+// The time of an event, which stands in the key, is never before the one it was admitted
+// at: what is asked from some time on is asked of both.
 const (
 	earlierQuery = `SELECT detector, count() FROM findings FINAL
 WHERE agent = {agent:String} AND id != {finding:String} AND time < fromUnixTimestamp64Nano({at:Int64})
@@ -27,17 +29,17 @@ GROUP BY verdict ORDER BY count() DESC, verdict LIMIT 6`
 	peersQuery = `SELECT uniqExact(agent), uniqExactIf(agent, same), uniqExactIf((agent, time, id), same) FROM (
 	SELECT agent, time, id, tool = {tool:String} AND privilege = {privilege:String} AS same FROM events
 	WHERE role = {role:String} AND tenant = {tenant:String} AND agent != {agent:String}
-	  AND time >= fromUnixTimestamp64Nano({since:Int64}) AND time < fromUnixTimestamp64Nano({at:Int64}))`
+	  AND time >= fromUnixTimestamp64Nano({since:Int64}) AND admitted >= fromUnixTimestamp64Nano({since:Int64}) AND admitted < fromUnixTimestamp64Nano({at:Int64}))`
 
-	evidenceQuery = `SELECT id, name, tool, effect, destination, toUnixTimestamp64Nano(time) FROM events
-WHERE agent = {agent:String} AND has(JSONExtract({evidence:String}, 'Array(String)'), id) AND time <= fromUnixTimestamp64Nano({at:Int64})
-ORDER BY time DESC, id LIMIT 1 BY id LIMIT 6`
+	evidenceQuery = `SELECT id, name, tool, effect, destination, toUnixTimestamp64Nano(admitted) FROM events
+WHERE agent = {agent:String} AND has(JSONExtract({evidence:String}, 'Array(String)'), id) AND admitted <= fromUnixTimestamp64Nano({at:Int64})
+ORDER BY admitted DESC, id LIMIT 1 BY id LIMIT 6`
 
 	aroundQuery = `SELECT uniqExact(id), uniqExactIf(id, error_type != ''), arraySlice(arraySort(groupUniqArrayIf(toString(tool), tool != '')), 1, 6) FROM events
-WHERE agent = {agent:String} AND time >= fromUnixTimestamp64Nano({near:Int64}) AND time < fromUnixTimestamp64Nano({at:Int64})`
+WHERE agent = {agent:String} AND time >= fromUnixTimestamp64Nano({near:Int64}) AND admitted >= fromUnixTimestamp64Nano({near:Int64}) AND admitted < fromUnixTimestamp64Nano({at:Int64})`
 
-	metQuery = `SELECT toUnixTimestamp64Nano(min(time)), uniqExact(agent), uniqExact((agent, time, id)) FROM events
-WHERE destination = {destination:String} AND time >= fromUnixTimestamp64Nano({since:Int64}) AND time < fromUnixTimestamp64Nano({at:Int64})`
+	metQuery = `SELECT toUnixTimestamp64Nano(min(admitted)), uniqExact(agent), uniqExact((agent, time, id)) FROM events
+WHERE destination = {destination:String} AND time >= fromUnixTimestamp64Nano({since:Int64}) AND admitted >= fromUnixTimestamp64Nano({since:Int64}) AND admitted < fromUnixTimestamp64Nano({at:Int64})`
 )
 
 // near is how long before the event judged something is around it.

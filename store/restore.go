@@ -197,7 +197,7 @@ func partitionSince(ctx context.Context, src Source, topic string, partition int
 
 // placed is where an event comes from and no more.
 func placed(src event.Source) event.Source {
-	src.Ahead = 0
+	src.Ahead, src.Rounded = 0, false
 	return src
 }
 

@@ -122,9 +122,12 @@ func TestBadInput(t *testing.T) {
 	if diff := cmp.Diff(want, p.rows("SELECT id FROM stakeout.events FINAL ORDER BY id")); diff != "" {
 		t.Errorf("good lines and stored events (-want +got):\n%s", diff)
 	}
-	at, err := time.Parse("2006-01-02 15:04:05.999999999", p.rows("SELECT time FROM stakeout.events FINAL WHERE id = 'ahead'")[0])
+	at, err := time.Parse("2006-01-02 15:04:05.999999999", p.rows("SELECT admitted FROM stakeout.events FINAL WHERE id = 'ahead'")[0])
 	if err != nil || at.Before(began.Add(-time.Second)) || at.After(time.Now()) {
 		t.Errorf("an event of the year 2100 is stored at %s, want when it came: %v", at, err)
+	}
+	if at := p.rows("SELECT time FROM stakeout.events FINAL WHERE id = 'ahead'")[0]; at != "2100-01-05 09:00:00.000000000" {
+		t.Errorf("an event of the year 2100 is said to tell the time %s", at)
 	}
 	p.testRejects(t, faulty)
 

@@ -3,14 +3,17 @@ package event
 import (
 	"math"
 	"testing"
+	"time"
 )
 
 func TestSource(t *testing.T) {
 	for _, want := range []Source{
 		{Topic: "stakeout.raw"},
 		{Topic: "stakeout.raw", Partition: 7, Offset: 1 << 40, Line: 3},
-		{Topic: "stakeout.raw", Partition: 7, Offset: 1 << 40, Line: 3, Ahead: 900},
-		{Ahead: math.MaxInt32},
+		{Topic: "stakeout.raw", Partition: 7, Offset: 1 << 40, Line: 3, Ahead: 900*time.Second + 1},
+		{Topic: "stakeout.raw", Partition: 7, Offset: 1 << 40, Line: 3, Ahead: 900 * time.Second, Rounded: true},
+		{Ahead: math.MaxInt64},
+		{Ahead: math.MaxInt32 * time.Second, Rounded: true},
 		{Topic: "", Partition: math.MaxInt32, Offset: math.MaxInt64, Line: math.MaxInt32},
 	} {
 		var got Source
@@ -27,6 +30,9 @@ func TestSource(t *testing.T) {
 	if err := new(Source).Parse([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0}); err == nil {
 		t.Error("Parse of a partition beyond an int32 is accepted")
 	}
+	if err := new(Source).Parse(append(good, aheadSeconds)); err == nil {
+		t.Error("Parse without by how much a clock was ahead is accepted")
+	}
 	var s Source
 	if n := testing.AllocsPerRun(10, func() {
 		if err := s.Parse(good); err != nil {
@@ -35,6 +41,30 @@ func TestSource(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("Parse of the topic it knows takes %v allocations, want 0", n)
 	}
+}
+
+// TestAnEarlierBuildsSource reads what builds before wrote of a clock that was ahead.
+func TestAnEarlierBuildsSource(t *testing.T) {
+	var got Source
+	if err := got.Parse(append([]byte{7, 9, 3}, "raw\x00\x84\x07"...)); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Source{Topic: "raw", Partition: 7, Offset: 9, Line: 3, Ahead: 15 * time.Minute, Rounded: true}); got != want {
+		t.Errorf("Parse = %+v, want %+v", got, want)
+	}
+}
+
+func TestClaimed(t *testing.T) {
+	f := func(s Source, at, want Timestamp) {
+		t.Helper()
+		if got := s.Claimed(at); got != want {
+			t.Errorf("%+v: an event admitted at %d claims %d, want %d", s, at, got, want)
+		}
+	}
+	f(Source{}, 5, 5)
+	f(Source{Ahead: 7}, 5, 12)
+	f(Source{Ahead: time.Second, Rounded: true}, 5, 5)
+	f(Source{Ahead: math.MaxInt64}, 5, 5)
 }
 
 func TestSourceCompare(t *testing.T) {
@@ -62,6 +92,8 @@ func TestSourceCompare(t *testing.T) {
 
 func FuzzSource(f *testing.F) {
 	f.Add(Source{Topic: "stakeout.raw", Partition: 3, Offset: 1 << 33, Line: 1}.AppendBinary(nil))
+	f.Add(Source{Topic: "stakeout.raw", Ahead: 1<<40 + 1}.AppendBinary(nil))
+	f.Add(Source{Topic: "stakeout.raw", Ahead: 1 << 10 * time.Second, Rounded: true}.AppendBinary(nil))
 	f.Add([]byte{0x80})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s, again Source

@@ -46,8 +46,7 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 		if err := second.Decode(ev.AppendJSON(nil), &judged); err != nil {
 			return nil, fmt.Errorf("decode event %s again: %w", ev.ID, err)
 		}
-		src := event.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset}
-		src.Told(ahead)
+		src := event.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Ahead: ahead}
 		if err := ref.add(engine.Observe(&judged, int64(i), src)); err != nil {
 			return nil, err
 		}
