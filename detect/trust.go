@@ -89,7 +89,16 @@ func (e *Engine) firstOf(id string) (p Profile) {
 // NameOf says to a person whose profile has an id.
 func NameOf(id string) string {
 	if agent, ok := strings.CutSuffix(id, apart); ok {
-		return agent + " (untrusted)"
+		return Untrusted(agent)
 	}
 	return id
 }
+
+// Untrusted names the profile of what was told of an agent without trust.
+func Untrusted(agent string) string { return agent + byOthers }
+
+// AgentOf is the agent of which somebody was told by a name, and whether the name is that of
+// what was told of it without trust.
+func AgentOf(name string) (agent string, apart bool) { return strings.CutSuffix(name, byOthers) }
+
+const byOthers = " (untrusted)"

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stakeout-project/stakeout/cmd/internal/app"
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/store"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -25,15 +26,24 @@ events of the agent, in the order of the log; 'stakeout agents' shows the state.
 		Example: example("stakeout agents --state drifted", "stakeout agents "+string(d)+" billing-7 --why 'new duties since Monday'"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var there []store.Agent
-			err := withStore(cmd, g, func(ctx context.Context, _ app.Config, s *store.Store) (err error) {
-				there, err = s.Agents(ctx, store.AgentFilter{Agent: args[0], Limit: 1})
-				return err
+			if agent, told := detect.AgentOf(args[0]); told {
+				return fmt.Errorf("%.80q: is what was told of %.80q by whom nobody trusts; a decision about the agent reaches that, too: `stakeout agents %s %s`", args[0], agent, d, printable(agent))
+			}
+			known := false
+			err := withStore(cmd, g, func(ctx context.Context, _ app.Config, s *store.Store) error {
+				for _, name := range []string{args[0], detect.Untrusted(args[0])} {
+					there, err := s.Agents(ctx, store.AgentFilter{Agent: name, Limit: 1})
+					if err != nil {
+						return err
+					}
+					known = known || len(there) > 0
+				}
+				return nil
 			})
 			switch {
 			case err != nil:
 				return fmt.Errorf("look for agent %.80q: %w", args[0], err)
-			case len(there) == 0:
+			case !known:
 				return fmt.Errorf("agent %.80q: is not known; `stakeout agents` shows those there are", args[0])
 			}
 			return g.decide(cmd, command.Approval{Action: command.BaselineID(args[0]), Agent: args[0], Decision: d, Why: why},

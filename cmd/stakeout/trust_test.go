@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,6 +119,16 @@ func (c *containment) testAccused(t *testing.T, agent string) {
 	}
 	if got := c.posture(t, agent); got != "watched" {
 		t.Errorf("posture is %s, want watched", got)
+	}
+	told := agent + " (untrusted)"
+	eventually(t, 30*time.Second, func() error {
+		if len(answer[finding](t, "agents", "--config", c.up.file, "--agent", told)) == 0 {
+			return fmt.Errorf("%s is not shown", told)
+		}
+		return nil
+	})
+	if r := stakeout(t, "agents", "reset", told, "--config", c.up.file, "--why", "it never did that"); r.code != 1 || !strings.Contains(r.err, "`stakeout agents reset "+agent+"`") {
+		t.Errorf("to reset %s: exit status %d, %s; want to be told what reaches it", told, r.code, r.err)
 	}
 	c.say(t, "stakeout.raw", agent, payout("done"))
 	c.action(t, agent, "revoke_token", "verified")

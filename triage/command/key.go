@@ -74,9 +74,9 @@ func (s *Signer) Public() string { return s.public }
 // A Keyring names whom we believe: public account nkeys (A...) by role. A role
 // has several keys while one is being replaced by the next.
 type Keyring struct {
-	Triage    []string `koanf:"triage"`    // may command and record outcomes
-	Executors []string `koanf:"executors"` // may answer for an action
-	Operators []string `koanf:"operators"` // may approve an action, where its policy lists them too
+	Triage    []string `koanf:"triage" json:"triage"`       // may command and record outcomes
+	Executors []string `koanf:"executors" json:"executors"` // may answer for an action
+	Operators []string `koanf:"operators" json:"operators"` // may approve an action, where its policy lists them too
 }
 
 // Validate lists everything wrong with k.
