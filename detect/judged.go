@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,16 +24,18 @@ func parseUnit(unit string) (k FactKind, detector string, ok bool) {
 }
 
 // tellVerdict tells of a verdict those who judge what several agents share, at the time
-// that the agent's events have come to.
+// that the agent's events have come to, in the tenant of the findings: the verdict names it, as
+// a profile keeps a part alone of a long name.
 func (e *Engine) tellVerdict(a *agent, ev *event.Event, v Verdict) {
 	at := a.profile.last.stamp()
 	if at == 0 {
 		return
 	}
+	tenant := cmp.Or(ev.Tenant, a.profile.tenant.String())
 	for _, unit := range v.Novel {
 		kind, detector, ok := parseUnit(unit)
 		if ok && slices.Contains(v.Detectors, detector) && slices.ContainsFunc(e.rules.Joint, func(j Joint) bool { return j.Name == detector }) {
-			e.facts = append(e.facts, Fact{Kind: kind, Entity: unit, Tenant: a.profile.tenant.String(), Time: at, Latest: at, Event: ev.ID, Agent: ev.Agent,
+			e.facts = append(e.facts, Fact{Kind: kind, Entity: unit, Tenant: tenant, Time: at, Latest: at, Event: ev.ID, Agent: ev.Agent,
 				Deed: Judged, Tool: detector, Hash: v.verb()})
 			e.stats.Told++
 		}

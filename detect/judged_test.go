@@ -60,6 +60,17 @@ func TestVerdictIsTold(t *testing.T) {
 			t.Errorf("the verdict is another (-want +got):\n%s", diff)
 		}
 	}
+	long := "a tenant of a name that no profile keeps the whole of"
+	called := &event.Event{Time: hourly(8), Name: event.ToolCall, Agent: "clerk", Tenant: long, ID: "2", Tool: "crm", CredentialID: "tok"}
+	e.Observe(called, 4, event.Source{})
+	where := e.Facts()[0].Group()
+	ev.ID, ev.Tenant = "a third", long
+	if err := e.Operate(v.Operation(), ev, 5, event.Source{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Facts()[0].Group(); got != where {
+		t.Errorf("a verdict goes where %q is judged, want it where its agent's facts are, %q", got, where)
+	}
 	for _, f := range []Fact{{Deed: Read, Tool: RecordDetector, Hash: "false_positive"}, {Deed: Judged, Tool: RecordDetector, Hash: "fine"}, {Deed: Judged}} {
 		if v, ok := f.VerdictOf(); ok {
 			t.Errorf("%+v is taken for the verdict %+v", f, v)

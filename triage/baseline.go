@@ -10,8 +10,16 @@ import (
 )
 
 // Operations puts an operator's decision about the baseline of an agent into the
-// log of its events, under an id. An error has it tried again, with the same id.
-type Operations func(ctx context.Context, agent, id string, op detect.Operation) error
+// log of its events. An error has it tried again, with the same id.
+type Operations func(context.Context, Operation) error
+
+// An Operation is such a decision.
+type Operation struct {
+	ID     string
+	Agent  string
+	Tenant string // that the findings name on which it is a verdict
+	Verb   detect.Operation
+}
 
 // UseOperations says where decisions about baselines go, and verdicts on findings. It
 // is to be called before Run; without it the former are refused, and the latter only suppress.
@@ -31,7 +39,7 @@ func (t *Triage) operate(ctx context.Context, a command.Approval, operator strin
 		result = "late"
 	default:
 		id := hash("baseline", a.Agent, string(a.Decision), fmt.Sprint(int64(a.Time)), operator)
-		if err := t.operations(ctx, a.Agent, id, detect.Operation(a.Decision)); err != nil {
+		if err := t.operations(ctx, Operation{ID: id, Agent: a.Agent, Verb: detect.Operation(a.Decision)}); err != nil {
 			return fmt.Errorf("baseline of %s: %w", a.Agent, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package triage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -35,7 +36,7 @@ func (t *Triage) calibrate(ctx context.Context, i *incident) error {
 		}
 		v := detect.Verdict{False: verdict == falsePositive, Withdrawn: !i.Closed, Detectors: m.Detectors, Novel: m.Novel}
 		id := hash("verdict", i.ID, fmt.Sprint(i.Turns), m.Agent)
-		if err := t.operations(ctx, m.Agent, id, v.Operation()); err != nil {
+		if err := t.operations(ctx, Operation{ID: id, Agent: m.Agent, Tenant: m.Tenant, Verb: v.Operation()}); err != nil {
 			return fmt.Errorf("verdict on the findings about %s: %w", m.Agent, err)
 		}
 		result := string(verdict)
@@ -53,7 +54,8 @@ const (
 	maxNovelSize = 48 // bytes of one
 )
 
-// noteNovel notes what f found its agent do for the first time.
+// noteNovel notes what f found its agent do for the first time, and of which tenant it is: what
+// agents of a tenant share is judged under its whole name, of which a profile may keep a part alone.
 func (m *member) noteNovel(f *detect.Finding) {
 	var novel []string
 	for _, n := range f.Novel {
@@ -62,4 +64,5 @@ func (m *member) noteNovel(f *detect.Finding) {
 		}
 	}
 	m.Novel = union(m.Novel, novel, maxNovel)
+	m.Tenant = cmp.Or(f.Tenant, m.Tenant)
 }

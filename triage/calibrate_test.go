@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/stakeout-project/stakeout/deploy/local"
-	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -26,16 +25,16 @@ type decisions struct {
 	texts []string
 }
 
-func (d *decisions) take(_ context.Context, agent, id string, op detect.Operation) error {
+func (d *decisions) take(_ context.Context, op Operation) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.away {
 		return errors.New("kafka is away")
 	}
-	if !d.ids[id] {
-		d.texts = append(d.texts, agent+": "+string(op))
+	if !d.ids[op.ID] {
+		d.texts = append(d.texts, strings.TrimSpace(op.Agent+" "+op.Tenant)+": "+string(op.Verb))
 	}
-	d.ids[id] = true
+	d.ids[op.ID] = true
 	return nil
 }
 
@@ -60,6 +59,7 @@ func TestVerdictCalibrates(t *testing.T) {
 	a1, a2, b := w.finding("a", 1), w.finding("a", 2), w.finding("b", 1)
 	a1.Novel, a2.Detector, a2.Novel = []string{"privilege:4f1a"}, "entitlement", []string{"breach:77aa", "privilege:4f1a", strings.Repeat("x", 60), "two words"}
 	b.Credential.ID = a1.Credential.ID // one incident
+	b.Tenant = "acme"
 	w.must(w.feed(tr, a1, a2, b))
 	id := w.history().cases[0].Incident.ID
 	op := w.signer(local.OperatorRole)
@@ -82,13 +82,13 @@ func TestVerdictCalibrates(t *testing.T) {
 		return nil
 	})
 	log.fail(false)
-	want("a: false_positive first_use entitlement privilege:4f1a breach:77aa", "b: false_positive first_use")
+	want("a: false_positive first_use entitlement privilege:4f1a breach:77aa", "b acme: false_positive first_use")
 	w.decideOn(op, command.Approval{Action: id, Decision: command.Reopen, Why: "it was not"})
-	want("a: withdraw_false_positive first_use entitlement privilege:4f1a breach:77aa", "b: withdraw_false_positive first_use")
+	want("a: withdraw_false_positive first_use entitlement privilege:4f1a breach:77aa", "b acme: withdraw_false_positive first_use")
 	w.decideOn(op, command.Approval{Action: id, Decision: command.Close, Verdict: truePositive})
-	want("a: true_positive first_use entitlement privilege:4f1a breach:77aa", "b: true_positive first_use")
+	want("a: true_positive first_use entitlement privilege:4f1a breach:77aa", "b acme: true_positive first_use")
 	w.decideOn(op, command.Approval{Action: id, Decision: command.Reopen})
-	want("a: withdraw_true_positive first_use entitlement privilege:4f1a breach:77aa", "b: withdraw_true_positive first_use")
+	want("a: withdraw_true_positive first_use entitlement privilege:4f1a breach:77aa", "b acme: withdraw_true_positive first_use")
 	w.decideOn(op, command.Approval{Action: id, Decision: command.Close, Verdict: "benign"}) // says nothing about the detectors
 	w.wantCount(tr.metrics.approvals, "close", 3)
 	w.decideOn(op, command.Approval{Action: id, Decision: command.Reopen})

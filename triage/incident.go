@@ -62,6 +62,7 @@ type member struct {
 	Detectors   []string `json:"detectors,omitempty"`   // of its findings
 	Unheard     []string `json:"unheard,omitempty"`     // of those about it that rest on the word of who may not speak for it
 	Novel       []string `json:"novel,omitempty"`       // what they found it do for the first time
+	Tenant      string   `json:"tenant,omitempty"`      // that the last of them named
 	Suppression string   `json:"suppression,omitempty"` // id of that under which its last finding fell
 
 	Under string `json:"under"` // id of the incident that it came to

@@ -8,6 +8,7 @@ import (
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
+	"github.com/stakeout-project/stakeout/triage"
 )
 
 // OperationHeader is the key of the Kafka header that makes a record of the
@@ -20,16 +21,15 @@ func operation(op detect.Operation) stream.Header {
 }
 
 // operate puts a decision about the baseline of an agent between its events.
-func (p *process) operate(ctx context.Context, agent, id string, op detect.Operation) error {
-	now := time.Now()
-	ev := event.Event{Time: event.At(now), Name: event.ConfigChange, Agent: agent, ID: id}
+func (p *process) operate(ctx context.Context, op triage.Operation) error {
+	ev := event.Event{Time: event.At(time.Now()), Name: event.ConfigChange, Agent: op.Agent, Tenant: op.Tenant, ID: op.ID}
 	out, err := p.client.NewProducer(ctx)
 	if err != nil {
 		return err
 	}
-	out.Append(p.cfg.Topics.Events, -1, []byte(agent), ev.AppendJSON(nil), operation(op))
+	out.Append(p.cfg.Topics.Events, -1, []byte(op.Agent), ev.AppendJSON(nil), operation(op.Verb))
 	if err := out.Flush(ctx); err != nil {
-		return fmt.Errorf("send operation %s: %w", op, err)
+		return fmt.Errorf("send operation %s: %w", op.Verb, err)
 	}
 	return nil
 }
