@@ -98,10 +98,11 @@ func (q *Queue[T]) hold(h held[T]) (slot uint32) {
 	return uint32(len(q.held) - 1)
 }
 
-// print is the fingerprint of what a fact says, and of whom and when.
+// print is the fingerprint of what a fact says, of whom and when, and of whose word it is: who
+// foresees the id of an event could have its true facts left out by telling them first.
 func (q *Queue[T]) print(f *detect.Fact) uint64 {
 	q.buf = q.buf[:0]
-	for _, s := range [...]string{string(f.Kind), f.Tenant, f.Entity, f.Event, f.Agent, f.Server, f.Tool, f.Hash, string(f.Deed), f.Delegate} {
+	for _, s := range [...]string{string(f.Kind), f.Tenant, f.Entity, f.Event, f.Source, f.Agent, f.Server, f.Tool, f.Hash, string(f.Deed), f.Delegate} {
 		q.buf = append(append(q.buf, s...), 0)
 	}
 	return xxhash.Sum64(q.buf)

@@ -107,6 +107,41 @@ func TestQueueHoldsBack(t *testing.T) {
 
 // TestQueueIsBounded has two partitions of facts come one after the other: beyond the
 // bound the earliest go out, and facts that are nearer together than it are in order.
+// TestForeseenEventsDisplaceNone has somebody tell, by a topic of his, of what another agent is
+// about to do, under the ids of the events that it will be: clean content instead of poison. What
+// the agent's own topic tells is judged as if he had not.
+func TestForeseenEventsDisplaceNone(t *testing.T) {
+	story := func(forged bool) []detect.Finding {
+		q, e := entity.NewQueue[int](1000), entity.New(detect.DefaultRules())
+		at := event.At(monday)
+		tell := func(f detect.Fact) {
+			at += event.Timestamp(time.Minute)
+			f.Kind, f.Time, f.Latest, f.Entity, f.Store, f.Record, f.Known = detect.RecordFact, at, at, "r", "notes", "r", true
+			if forged {
+				said := f
+				said.Source, said.Untrusted, said.Astray = "raw.public", false, false
+				said.Time--
+				q.Add(&said, 0)
+			}
+			f.Source = "raw"
+			q.Add(&f, 0)
+		}
+		tell(detect.Fact{Event: "writes", Agent: "reader", Deed: detect.Wrote, Untrusted: true})
+		tell(detect.Fact{Event: "acts", Agent: "clerk", Session: "s", Deed: detect.Acted, Tool: "pay", Effect: event.Money, Astray: true})
+		return observe(e, drain(q, forever))
+	}
+	alone := story(false)
+	if len(alone) == 0 {
+		t.Fatal("nothing is found of poison that another agent wrote")
+	}
+	told := story(true)
+	for _, f := range alone {
+		if !slices.ContainsFunc(told, func(o detect.Finding) bool { return o.ID == f.ID }) {
+			t.Errorf("not found where somebody tells of it first: %+v", f)
+		}
+	}
+}
+
 func TestQueueIsBounded(t *testing.T) {
 	day := time.Date(2026, 1, 9, 0, 0, 0, 0, time.UTC)
 	const limit, n = 100, 5000

@@ -14,7 +14,7 @@ func (e *Engine) record(f *detect.Fact, g *group) []detect.Finding {
 	}
 	switch f.Deed {
 	case detect.Wrote:
-		meet(&t.forms, f.Event, f)
+		meet(&t.forms, f.Event+"\x00"+f.Source, f) // who foresees the id tells of another writing
 	case detect.Acted:
 		meet(&t.acts, f.Agent+"\x00"+f.Session, f)
 		if f.Astray {
