@@ -283,17 +283,17 @@ func TestEventTooLargeForItsTopic(t *testing.T) {
 	record := func(offset int64, value string) stream.Record {
 		return stream.Record{Topic: "stakeout.raw", Offset: offset, Time: noon, Value: []byte(value)}
 	}
-	if err := p.Process(t.Context(), []stream.Record{record(0, call("a", "")), record(1, big), record(2, call("a", ""))}); err != nil {
+	if err := p.Process(t.Context(), []stream.Record{record(0, call("a", "")), record(1, call("a", "")+"\n"+big), record(2, call("a", ""))}); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.events(); len(got) != 2 {
-		t.Errorf("%d events, want the 2 small ones", len(got))
+	if got := c.events(); len(got) != 3 {
+		t.Errorf("%d events, want the 3 small ones", len(got))
 	}
 	got := c.rejects()
-	if len(got) != 1 || got[0].Offset != -1 || !strings.Contains(got[0].Reason, "larger than topic stakeout.events takes") {
-		t.Errorf("rejects %+v, want one that names the topic", got)
+	if len(got) != 1 || got[0].Offset != 1 || got[0].Line != 2 || !got[0].Time.Equal(noon) || !strings.Contains(got[0].Reason, "larger than topic stakeout.events takes") {
+		t.Errorf("rejects %+v, want one that names the topic and the line", got)
 	}
-	if e, r := metric(t, reg, "stakeout_ingest_events_total"), metric(t, reg, "stakeout_ingest_rejects_total"); e != 2 || r != 1 {
-		t.Errorf("counted %v events and %v rejects, want 2 and 1", e, r)
+	if e, r := metric(t, reg, "stakeout_ingest_events_total"), metric(t, reg, "stakeout_ingest_rejects_total"); e != 3 || r != 1 {
+		t.Errorf("counted %v events and %v rejects, want 3 and 1", e, r)
 	}
 }

@@ -28,7 +28,7 @@ const (
 type Reject struct {
 	Topic     string    `json:"topic"`
 	Partition int       `json:"partition"`
-	Offset    int64     `json:"offset"`         // -1 where it is not known any more
+	Offset    int64     `json:"offset"`
 	Line      int       `json:"line,omitempty"` // of the record, from 1; 0 is the whole record
 	Time      time.Time `json:"time"`           // when the record was ingested
 	Field     string    `json:"field"`          // at fault: one of ours, or "line"
@@ -90,8 +90,7 @@ func tooLarge(err error) (dropped []*stream.TooLargeError, only bool) {
 	return dropped, true
 }
 
-// dropped makes a reject of an event that was too large for its topic. Which
-// line it was is not known any more.
+// dropped makes a reject of an event that was too large for its topic.
 func (p *partition) dropped(d *stream.TooLargeError) error {
 	p.log.Error("a record is larger than its topic takes", "into", d.Topic, "size", d.Size, "err", d.Err)
 	if d.Topic != p.in.cfg.Events {
@@ -99,8 +98,17 @@ func (p *partition) dropped(d *stream.TooLargeError) error {
 	}
 	p.counts.events--
 	p.counts.rejects[event.LineField]++
+	var src event.Source
+	for _, h := range d.Headers {
+		if h.Key != event.SourceHeader {
+			continue
+		}
+		if err := src.Parse(h.Value); err != nil {
+			return err
+		}
+	}
 	return p.emit(&Reject{
-		Topic: p.src.Topic, Partition: p.src.Partition, Offset: -1, Time: p.now, Field: event.LineField, Position: -1, Size: d.Size,
+		Topic: src.Topic, Partition: src.Partition, Offset: src.Offset, Line: src.Line, Time: d.Time, Field: event.LineField, Position: -1, Size: d.Size,
 		Reason: "is an event larger than topic " + d.Topic + " takes, want its max.message.bytes and our produce_max_bytes at 1000000 or more",
 	})
 }

@@ -14,7 +14,7 @@ import (
 type Reject struct {
 	Topic     string    `json:"topic"`
 	Partition int       `json:"partition"`
-	Offset    int64     `json:"offset"` // -1 where it is not known any more
+	Offset    int64     `json:"offset"` // -1 where a build before 2026-11-23 did not know it any more
 	Line      int       `json:"line"`   // from 1; 0 is the whole record
 	Time      time.Time `json:"time"`
 	Field     string    `json:"field"`

@@ -1,10 +1,12 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -183,11 +185,15 @@ func (p *Producer) buffer() []byte {
 // drop leaves out the first batch of a lane, which is one record.
 func (p *Producer) drop(l *lane, why error) {
 	b := l.queue[0]
-	b.each(func(_ int64, key, _ []byte, _ []Header) {
-		p.dropped = append(p.dropped, &TooLargeError{
-			Topic: l.topic, Partition: int(l.partition), Key: append([]byte(nil), key...),
+	b.each(func(at int64, key, _ []byte, headers []Header) {
+		d := &TooLargeError{
+			Topic: l.topic, Partition: int(l.partition), Time: time.UnixMilli(at), Key: bytes.Clone(key),
 			Size: len(b.wire) - sizePrefix, Err: why,
-		})
+		}
+		for _, h := range headers {
+			d.Headers = append(d.Headers, Header{Key: h.Key, Value: bytes.Clone(h.Value)})
+		}
+		p.dropped = append(p.dropped, d)
 	})
 	p.done(l)
 }

@@ -52,7 +52,9 @@ type lane struct {
 type TooLargeError struct {
 	Topic     string
 	Partition int
+	Time      time.Time
 	Key       []byte
+	Headers   []Header
 	Size      int // bytes of the batch that holds the record alone, compressed
 	Err       error
 }

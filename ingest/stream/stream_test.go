@@ -593,9 +593,9 @@ func testTooLarge(t *testing.T, b testBroker) {
 		p.Append(topic, 0, nil, []byte(v))
 		switch i {
 		case 20:
-			p.Append(topic, 0, []byte("above the topic's"), make([]byte, 20_000))
+			p.AppendAt(time.UnixMilli(60), topic, 0, []byte("above the topic's"), make([]byte, 20_000), Header{"of", []byte("60")})
 		case 60:
-			p.Append(topic, 0, []byte("above ours"), make([]byte, 2_000_000))
+			p.AppendAt(time.UnixMilli(60), topic, 0, []byte("above ours"), make([]byte, 2_000_000), Header{"of", []byte("60")})
 		}
 	}
 	err := p.Flush(testContext(t))
@@ -606,7 +606,8 @@ func testTooLarge(t *testing.T, b testBroker) {
 	}
 	for _, e := range joined.Unwrap() {
 		var large *TooLargeError
-		if !errors.As(e, &large) || large.Topic != topic || large.Partition != 0 || large.Size < 20_000 {
+		if !errors.As(e, &large) || large.Topic != topic || large.Partition != 0 || large.Size < 20_000 ||
+			!large.Time.Equal(time.UnixMilli(60)) || !cmp.Equal(large.Headers, []Header{{"of", []byte("60")}}) {
 			t.Errorf("error %v is no complete TooLargeError", e)
 			continue
 		}
