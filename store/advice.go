@@ -5,23 +5,45 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// advise says of an error of the first request where it happened, and of one of
-// security which setting to look at.
+// advise says of an error of a request where it happened, and of one of security
+// which setting to look at.
 func (c Config) advise(err error) error {
 	a, perr := parse(c.URL)
 	if err == nil || perr != nil {
 		return err
 	}
-	err = fmt.Errorf("clickhouse at %s: %w", a.host, err)
-	if advice := c.advice(err); advice != "" {
+	advice := c.advice(err)
+	err = fmt.Errorf("clickhouse at %s: %w", a.host, cause(err))
+	if advice != "" {
 		return fmt.Errorf("%w (%s)", err, advice)
 	}
 	return err
+}
+
+// cause is what is behind the error of a request that had no answer. What the driver says
+// around it, by which of its own requests, and by which URL, helps nobody.
+func cause(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	var dial *net.OpError
+	if !errors.As(err, &dial) || dial.Op != "dial" {
+		return err
+	}
+	var code syscall.Errno
+	if errors.As(dial.Err, &code) {
+		return code
+	}
+	return dial.Err
 }
 
 // authenticationFailed is ClickHouse's code for a wrong user or password.

@@ -28,7 +28,7 @@ WHERE database = ? AND startsWith(reason, 'broken') ORDER BY table, name`
 func (s *Store) aside(ctx context.Context) (parts []part, err error) {
 	rows, err := s.admin.Query(ctx, brokenParts, s.cfg.Database)
 	if err != nil {
-		return nil, fmt.Errorf("list parts set aside: %w", err)
+		return nil, fmt.Errorf("list parts set aside: %w", s.cfg.advise(err))
 	}
 	err = each(rows, func() error {
 		var p part

@@ -142,7 +142,11 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	cfg.URL = "http://127.0.0.1:1"
 	began := time.Now()
-	if _, err := Open(t.Context(), cfg, nil, testLog(t)); err == nil || time.Since(began) > 5*time.Second {
-		t.Errorf("Open without a server: %v after %s, want an error at once", err, time.Since(began))
+	if _, err := Open(t.Context(), cfg, nil, testLog(t)); err == nil || err.Error() != "open store: clickhouse at 127.0.0.1:1: connection refused" || time.Since(began) > 5*time.Second {
+		t.Errorf("Open without a server: %v after %s, want at once that nobody is there", err, time.Since(began))
+	}
+	cfg.URL = "clickhouse://127.0.0.1:1"
+	if _, err := Open(t.Context(), cfg, nil, testLog(t)); err == nil || err.Error() != "open store: clickhouse at 127.0.0.1:1: connection refused" {
+		t.Errorf("Open without a server, by the native protocol: %v", err)
 	}
 }

@@ -227,7 +227,7 @@ func (w *writer[T]) insert(ctx context.Context, batch []item[T]) error {
 	ctx, cancel := context.WithTimeout(ctx, w.s.cfg.Timeout)
 	defer cancel()
 	began := time.Now()
-	err := w.t.insert(ctx, w.s.conn, batch)
+	err := w.s.cfg.advise(w.t.insert(ctx, w.s.conn, batch))
 	w.s.metrics.seconds.WithLabelValues(w.t.name).Observe(time.Since(began).Seconds())
 	return err
 }
