@@ -116,6 +116,9 @@ func (b *backtesting) run(cmd *cobra.Command, g *global, args []string) (err err
 		}
 		size += n
 	}
+	if err := b.apart(append([]string{g.file, b.cfg.Labels, conf.Rules.Response}, append(files, args...)...)); err != nil {
+		return err
+	}
 	if b.kafka {
 		done, err := b.open(cmd.Context(), conf, log)
 		if err != nil {
@@ -165,6 +168,8 @@ func (b *backtesting) check(args []string) error {
 	switch {
 	case b.kafka && len(args) > 0:
 		return fmt.Errorf("--kafka: reads Kafka instead of %s", args[0])
+	case !b.kafka && len(args) == 0 && b.compare:
+		return errors.New("want files of events, or --kafka, besides the two files of rules")
 	case !b.kafka && len(args) == 0:
 		return errors.New("want files of events, or --kafka")
 	case !b.kafka && b.from+b.to != "":
@@ -179,6 +184,17 @@ func (b *backtesting) check(args []string) error {
 		if b.cfg.WarmupUntil, err = time.Parse(time.RFC3339, b.until); err != nil {
 			return fmt.Errorf("--warmup-until: is %q, want a time such as 2026-01-19T00:00:00Z", b.until)
 		}
+	}
+	return nil
+}
+
+// apart refuses to write over a file that is read, such as the logs where --findings has none.
+func (b *backtesting) apart(read []string) error {
+	if err := input.Apart(b.findings, read...); err != nil {
+		return fmt.Errorf("--findings: %w", err)
+	}
+	if err := input.Apart(b.peers, append(read, b.findings)...); err != nil {
+		return fmt.Errorf("--peers: %w", err)
 	}
 	return nil
 }

@@ -70,7 +70,32 @@ func TestBacktestCompare(t *testing.T) {
 	refused("no answer of 127.0.0.1:1 (kafka.brokers)", "--kafka", "--patience", "100ms", "--set", "kafka.brokers=127.0.0.1:1")
 	refused("is a directory, want a file", filepath.Dir(f.file))
 	refused("goes without --peers", "--compare", "--peers", "p", a, b, f.file)
+	refused("besides the two files of rules", "--compare", a, f.file)
 	refused("no such file", "--compare", a, filepath.Join(t.TempDir(), "none.yaml"), f.file)
+}
+
+// TestNothingIsWrittenOver names what is read, or written already, as what is to be written.
+func TestNothingIsWrittenOver(t *testing.T) {
+	f := simulated(t, 2, 1, "--threats", "none")
+	before := lines(t, f.file)
+	file := ruleFile(t, "rules", "first_use")
+	link, fresh := filepath.Join(t.TempDir(), "link"), filepath.Join(t.TempDir(), "fresh")
+	check(t, os.Symlink(f.file, link))
+	for _, args := range [][]string{
+		{"backtest", "--findings", f.file, f.file}, {"backtest", "--findings", link, f.file}, {"backtest", "--peers", f.file, f.file},
+		{"backtest", "--set", "rules.detection=" + file, "--findings", file, f.file}, {"backtest", "--findings", fresh, "--peers", fresh, f.file},
+		{"simulate", "--out", fresh, "--labels", fresh},
+	} {
+		if r := stakeout(t, args...); r.code != 1 || r.out != "" || !strings.Contains(r.err, "would be written over, want another file") {
+			t.Errorf("stakeout %v: exit status %d, %s%s; want it refused", args, r.code, r.out, r.err)
+		}
+	}
+	if diff := cmp.Diff(before, lines(t, f.file)); diff != "" {
+		t.Errorf("the log before and after (-before +after):\n%s", diff)
+	}
+	if _, err := os.Stat(fresh); err == nil {
+		t.Errorf("%s was made for a command that was refused", fresh)
+	}
 }
 
 // TestBacktestOfNothing reads what holds no event: an empty file is no mistake, and

@@ -76,7 +76,7 @@ func TestDemoInterrupted(t *testing.T) {
 	})
 	children := p.children()
 	p.signal(syscall.SIGINT)
-	if code := p.wait(5 * time.Second); code != 1 || !strings.Contains(p.log(), "interrupt") {
+	if code := p.wait(5 * time.Second); code != 1 || !strings.HasSuffix(p.log(), "\nstakeout: interrupted\n") {
 		t.Errorf("interrupted it ends with exit status %d:\n%s", code, p.log())
 	}
 	p.gone(children)

@@ -48,7 +48,8 @@ FILES
   stakeout-data/    where 'stakeout up' keeps its data (up.dir)
 
 EXIT STATUS
-  0 on success or when stopped by a signal, 1 on failure.`,
+  0 on success, and when 'up' or a role is stopped by a signal; 1 on failure, and
+  when anything else is interrupted before it is done.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -13,6 +13,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/stakeout-project/stakeout/cmd/internal/input"
 	"github.com/stakeout-project/stakeout/cmd/internal/simulate"
 )
 
@@ -43,6 +44,9 @@ THREATS
 			fleet, err := simulate.New(cfg)
 			if err != nil {
 				return err
+			}
+			if err := input.Apart(labels, out); err != nil && labels != "-" {
+				return fmt.Errorf("--labels: %w", err)
 			}
 			w, err := create(out, cmd.OutOrStdout())
 			if err != nil {

@@ -32,7 +32,11 @@ func perform[R interface{ Print(io.Writer) error }](cmd *cobra.Command, g *globa
 	}
 	result, came, err := play(v, newLogger(&said, conf.Log))
 	v.line()
-	if err != nil && cmd.Context().Err() == nil {
+	switch {
+	case err == nil:
+	case cmd.Context().Err() != nil:
+		err = errInterrupted // what it was cut off in is of no use to anybody
+	default:
 		said.tell(cmd.ErrOrStderr())
 	}
 	switch {

@@ -98,7 +98,7 @@ func (p *process) serve(ctx context.Context) error {
 	}
 	ln, err := net.Listen("tcp", p.cfg.HTTP.Listen)
 	if err != nil {
-		return fmt.Errorf("serve health and metrics (http.listen): %w", err)
+		return fmt.Errorf("serve health and metrics: %w; set http.listen to another address, such as 127.0.0.1:0 for any free port", err)
 	}
 	p.cfg.HTTP.Listen = ln.Addr().String()
 	mux := http.NewServeMux()

@@ -37,6 +37,9 @@ func Load(path string, environ []string, settings []string) (Config, error) {
 		}
 		return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, EnvPrefix)), "__", "."), value
 	}})
+	if err := mistaken(environ); err != nil {
+		return Config{}, err
+	}
 	if err := k.Load(fromEnv, nil); err != nil {
 		return Config{}, fmt.Errorf("read configuration from the environment: %w", err)
 	}
@@ -55,6 +58,7 @@ func Load(path string, environ []string, settings []string) (Config, error) {
 	err := k.UnmarshalWithConf("", &cfg, koanf.UnmarshalConf{Tag: "koanf", DecoderConfig: &mapstructure.DecoderConfig{
 		TagName: "koanf", Result: &cfg, ErrorUnused: true, WeaklyTypedInput: true,
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
+			withUnit,
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.StringToSliceHookFunc(","),
 			mapstructure.TextUnmarshallerHookFunc()),
@@ -67,6 +71,43 @@ func Load(path string, environ []string, settings []string) (Config, error) {
 	}
 	return cfg, nil
 }
+
+// mistaken refuses variables with one underscore where a setting has two, which would
+// silently set nothing. Others are somebody else's, such as those that Kubernetes
+// makes of a service's name.
+func mistaken(environ []string) error {
+	k := koanf.New(".")
+	if err := k.Load(structs.Provider(DefaultConfig(), "koanf"), nil); err != nil {
+		return fmt.Errorf("read configuration from the environment: %w", err)
+	}
+	meant := map[string]string{}
+	for _, key := range k.Keys() {
+		variable := EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "__"))
+		meant[strings.ReplaceAll(variable, "__", "_")] = variable
+	}
+	var errs []error
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if want, ok := meant[name]; ok && name != want {
+			errs = append(errs, fmt.Errorf("environment: %s: is no setting, want %s", name, want))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// withUnit refuses a number where a time is wanted: 30 would be so many nanoseconds.
+func withUnit(from, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() || from == to {
+		return value, nil
+	}
+	switch v := reflect.ValueOf(value); {
+	case v.CanInt() && v.Int() != 0, v.CanUint() && v.Uint() != 0, v.CanFloat() && v.Float() != 0:
+		return nil, errNoUnit
+	}
+	return value, nil
+}
+
+var errNoUnit = errors.New("is a number without a unit")
 
 // readable says in our words what is wrong with settings.
 func readable(err error) error {
