@@ -14,7 +14,9 @@ const (
 type Decoder struct {
 	scanner
 	unknown int
-	after   [fLine + 1]field // which field stood behind each one the last time, and the first behind fLine
+	kind    uint8                           // of event, see [kindOf]; 0 until its name was read
+	after   [1 << kindBits][fLine + 1]field // which field stood behind each one in the last event of each kind, and the first behind fLine
+	kept    keptLists
 
 	// The lists and objects of the event, so that their memory serves the next one too.
 	strings []string
@@ -37,7 +39,8 @@ type Decoder struct {
 func (d *Decoder) Decode(line []byte, ev *Event) error {
 	*ev = Event{}
 	d.scanner = scanner{line: line, at: fLine, scratch: d.scratch[:0]}
-	d.unknown = 0
+	d.unknown, d.kind = 0, 0
+	d.kept.turn++
 	d.strings, d.intents = d.strings[:0], d.intents[:0]
 	d.origins, d.sources, d.hashes = d.origins[:0], d.sources[:0], d.hashes[:0]
 	if d.object(ev) && d.end() && d.complete(ev) {
@@ -61,11 +64,12 @@ func (d *Decoder) object(ev *Event) bool {
 		d.at = fLine
 		d.next()
 		start := d.i
-		f, ok := d.member(d.after[last])
+		guess := &d.after[d.kind][last]
+		f, ok := d.member(*guess)
 		if !ok {
 			return false
 		}
-		d.at, d.after[last], last = f, f, f
+		d.at, *guess, last = f, f, f
 		if d.at == fLine {
 			d.unknown++
 			if !d.skip(0) {
@@ -89,13 +93,12 @@ func (d *Decoder) object(ev *Event) bool {
 }
 
 // member reads the name of a member and the colon behind it, and returns which
-// field it is; guess is the one that it probably is, because events of one shipper
+// field it is; guess is the one that it probably is, because events of one kind
 // have their fields in one order. That spares looking at the name twice.
 func (d *Decoder) member(guess field) (field, bool) {
-	name, behind := fieldNames[guess], d.i+1+len(fieldNames[guess])
-	if behind < len(d.line) && d.line[d.i] == '"' && d.line[behind] == '"' && string(d.line[d.i+1:behind]) == name && guess != fLine {
-		d.i = behind + 1
-		return guess, d.colon()
+	if key := fieldKeys[guess]; d.begins(key) {
+		d.i += len(key)
+		return guess, true
 	}
 	mark := len(d.scratch)
 	key, ok := d.key(true)
@@ -266,6 +269,7 @@ func (d *Decoder) name() (Name, bool) {
 	if n == "" {
 		return "", d.fail(at, "is no event name, want one of "+join(Names()))
 	}
+	d.kind = kindOf(n)
 	return n, true
 }
 

@@ -119,6 +119,18 @@ var fieldNames = [...]string{
 // that [Error.Field] can be, but for [LineField].
 func FieldNames() []string { return append([]string(nil), fieldNames[:fLine]...) }
 
+// fieldKeys are the names as members of an object begin that leave white space out.
+// That of fLine begins none.
+var fieldKeys = quoteNames()
+
+func quoteNames() (keys [fLine + 1]string) {
+	for f := range fLine {
+		keys[f] = `"` + fieldNames[f] + `":`
+	}
+	keys[fLine] = "\x00"
+	return keys
+}
+
 // fieldSlots finds a field by a hash of its name that sends no two of them to
 // one slot. Where a new name collides, TestFieldOf says so and prints a factor
 // that fits.

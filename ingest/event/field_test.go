@@ -34,6 +34,16 @@ func TestFieldOf(t *testing.T) {
 	}
 }
 
+func TestKindOf(t *testing.T) {
+	names := map[uint8]Name{}
+	for _, n := range Names() {
+		if other, ok := names[kindOf(n)]; ok {
+			t.Errorf("kindOf(%s) = kindOf(%s)", n, other)
+		}
+		names[kindOf(n)] = n
+	}
+}
+
 // fittingFactor searches for a factor that sends no two names to one slot.
 func fittingFactor() uint32 {
 	r := rand.New(rand.NewPCG(1, 2))

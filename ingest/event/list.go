@@ -55,7 +55,12 @@ func (d *Decoder) members(member func(d *Decoder, key string) bool) bool {
 
 // list reads a list of strings.
 func (d *Decoder) list() ([]string, bool) {
-	mark := len(d.strings)
+	items, text, place := d.kept.find(d.line[d.i:])
+	if items != nil {
+		d.i += len(text)
+		return clip(items), true
+	}
+	start, mark := d.i, len(d.strings)
 	more, ok := d.open('[', ']', "a list")
 	for n := 0; more && ok; n++ {
 		if n == MaxItems {
@@ -69,6 +74,9 @@ func (d *Decoder) list() ([]string, bool) {
 		if more, ok = d.more(']'); !ok {
 			return nil, false
 		}
+	}
+	if ok && place != nil && d.i == start+len(text) {
+		place.keep(text)
 	}
 	return clip(d.strings[mark:]), ok
 }

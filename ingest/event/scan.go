@@ -304,8 +304,9 @@ func (s *scanner) skip(depth int) bool {
 // whatever is not ASCII. The lowest mark is exact, those above it may not be.
 func special(w uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	quote, slash := w^ones*'"', w^ones*'\\'
-	return (w | (quote-ones)&^quote | (slash-ones)&^slash | (w-ones*' ')&^w) & highs
+	// Two swaps spaces for quotes: of ASCII, what is below 33 is then to be marked.
+	quote, slash := w^ones*2, w^ones*'\\'
+	return (w | (quote - ones*33) | (slash - ones)) & highs
 }
 
 // view returns b as a string that shares its memory.
