@@ -95,10 +95,12 @@ func BenchmarkMillion(b *testing.B) {
 		restored, spent := occupied(b, cmd.Process.Pid, "VmRSS"), counted(b, page, "process_cpu_seconds_total", "")
 
 		events := 0
+		var decoder event.Decoder
+		var ev event.Event
 		for each := range 3 {
 			for n := range million {
 				of, name := c.name(n)
-				ev := c.later[of][each%len(c.later[of])]
+				check(b, decoder.Decode(c.later[of][each%len(c.later[of])], &ev))
 				ev.Agent, ev.ID = name, strconv.Itoa(events)
 				source := event.Source{Topic: "stakeout.raw", Offset: int64(c.longest + events)}.AppendBinary(nil)
 				send(topics.Events, n, []byte(name), ev.AppendJSON(nil), stream.Header{Key: event.SourceHeader, Value: source})

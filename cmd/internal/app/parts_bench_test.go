@@ -17,9 +17,12 @@ func BenchmarkParts(b *testing.B) {
 	const agents, each = 100_000, 10
 	c := newCrowd(b)
 	var lines [][]byte
+	events := make([]event.Event, each*len(c.names))
 	for i := range each {
 		for _, of := range c.names {
-			lines = append(lines, c.later[of][i%len(c.later[of])].AppendJSON(nil))
+			line := c.later[of][i%len(c.later[of])]
+			check(b, events[len(lines)].UnmarshalJSON(line))
+			lines = append(lines, line)
 		}
 	}
 	b.Run("decode", func(b *testing.B) {
@@ -63,8 +66,7 @@ func BenchmarkParts(b *testing.B) {
 						engine.Prefetch(key)
 					}
 				}
-				of := c.names[who%len(c.names)]
-				ev = c.later[of][i%len(c.later[of])]
+				ev = events[i*len(c.names)+who%len(c.names)]
 				ev.Agent, ev.ID = names[who], ids[i]
 				engine.Observe(&ev, offset, event.Source{Topic: "stakeout.raw", Offset: offset})
 				facts += len(engine.Facts())
