@@ -68,9 +68,10 @@ func (s *Store) RunRestore(ctx context.Context, o Origins) error {
 	tick := time.NewTicker(asideInterval)
 	defer tick.Stop()
 	fates := map[part]fate{}
+	var again patience
 	for {
-		if err := s.restoreAside(ctx, o, fates); err != nil && ctx.Err() == nil {
-			s.log.Warn("rows of parts set aside not stored again yet, or the parts not dropped", "err", err, "retry_in", asideInterval)
+		if err := s.restoreAside(ctx, o, fates, &again); err != nil && ctx.Err() == nil {
+			s.log.Warn("rows of parts set aside not stored again yet, or the parts not dropped", "err", err, "retry_in", max(again.wait, asideInterval))
 		}
 		select {
 		case <-ctx.Done():
@@ -81,8 +82,8 @@ func (s *Store) RunRestore(ctx context.Context, o Origins) error {
 }
 
 // restoreAside looks once, stores again what was in new parts, and drops those of
-// which all is stored.
-func (s *Store) restoreAside(ctx context.Context, o Origins, fates map[part]fate) error {
+// which all is stored, unless it is too early to try that again.
+func (s *Store) restoreAside(ctx context.Context, o Origins, fates map[part]fate, again *patience) error {
 	parts, err := s.aside(ctx)
 	if err != nil {
 		return err
@@ -97,10 +98,11 @@ func (s *Store) restoreAside(ctx context.Context, o Origins, fates map[part]fate
 		}
 	}
 	s.metrics.aside.Set(float64(len(parts)))
-	if s.leading.Load() == 0 {
+	if s.leading.Load() == 0 || !again.ready(time.Now()) {
 		return nil
 	}
 	parts, err = s.settle(ctx, o, parts, fates)
+	again.note(time.Now(), err)
 	return err
 }
 

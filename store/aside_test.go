@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -201,7 +202,15 @@ func TestRestoreTellsWhatIsLost(t *testing.T) {
 	e = spoil(t, s, e, dir, "events")
 	s = open(t, testConfig(e))
 	processorOf(t, s.OpenEvents, eventsTopic, 0)
-	o.Kafka = forgetful{o.Kafka, 1}
+	away := &unreachable{Source: o.Kafka}
+	o.Kafka = away
+	var again patience
+	for i := range 3 {
+		if err := s.restoreAside(t.Context(), o, map[part]fate{}, &again); (err != nil) != (i == 0) || away.asked != 1 {
+			t.Fatalf("look %d at once after the others: %v, Kafka was asked %d times; want it once", i, err, away.asked)
+		}
+	}
+	o.Kafka = forgetful{away.Source, 1}
 	stop := restoring(t, s, o)
 	eventually(t, "what is kept is back, and the loss is told", func() bool {
 		return counts(t, s).Events == 9 && testutil.ToFloat64(s.metrics.lost) == 1 && testutil.ToFloat64(s.metrics.aside) == 1
@@ -215,9 +224,20 @@ func TestRestoreTellsWhatIsLost(t *testing.T) {
 	if err := s.forget(t.Context(), parts[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.restoreAside(t.Context(), o, fates); err != nil || len(fates) != 0 || testutil.ToFloat64(s.metrics.lost) != 0 {
+	if err := s.restoreAside(t.Context(), o, fates, &patience{}); err != nil || len(fates) != 0 || testutil.ToFloat64(s.metrics.lost) != 0 {
 		t.Errorf("after a person has dropped the part: %v, %v; want nothing lost any more", fates, err)
 	}
+}
+
+// unreachable is a Kafka that does not answer.
+type unreachable struct {
+	Source
+	asked int
+}
+
+func (k *unreachable) Offsets(context.Context, string) ([]stream.Range, error) {
+	k.asked++
+	return nil, errors.New("no broker")
 }
 
 // trimmed is a Kafka whose retention deletes the first records of every topic after
