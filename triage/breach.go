@@ -20,8 +20,9 @@ import (
 const BreachDetector = "containment_breach"
 
 // Send puts a finding into the topic of findings: found is the record of the
-// event it is about.
-type Send func(ctx context.Context, f detect.Finding, found *stream.Record) error
+// event it is about, and trust the version of the list of trusted sources by which
+// that is the word of who may speak for the agent; empty where it is not.
+type Send func(ctx context.Context, f detect.Finding, found *stream.Record, trust string) error
 
 // A Breach watches the events of agents that were stopped. An executor that says
 // it revoked a token, and an identity provider that confirms it, may both be
@@ -125,10 +126,14 @@ func (w *watcher) look(ctx context.Context, r *stream.Record) error {
 			continue
 		}
 		f := breach(&s, &w.event, what)
+		trust, ok := s.trust(w.t.policy.Load(), &w.event, r)
+		if !ok { // it is not to stand in for what the agent does itself
+			f.ID = hash(f.ID, "untrusted")
+		}
 		if w.told[f.ID] {
 			continue
 		}
-		if err := w.send(ctx, f, r); err != nil {
+		if err := w.send(ctx, f, r, trust); err != nil {
 			return err
 		}
 		if len(w.told) >= maxTold { // a stolen credential in the hands of many
@@ -139,6 +144,20 @@ func (w *watcher) look(ctx context.Context, r *stream.Record) error {
 		w.t.log.Warn("a stopped agent acts", "agent", f.Agent, "action", s.Action, "incident", s.Incident, "finding", f.ID)
 	}
 	return nil
+}
+
+// trust is the version of the list of trusted sources in the policy; ok is false where by that
+// the source of an event may not speak for its agent. A line names its own tenant: that of who was
+// stopped is known, and of anybody else none is.
+func (s *stop) trust(p *Policy, ev *event.Event, r *stream.Record) (version string, ok bool) {
+	tenant := ""
+	if ev.Agent == s.Agent {
+		tenant = s.Tenant
+	}
+	if !p.trusts(stampsOf(r).topic, ev.Agent, tenant) {
+		return "", false
+	}
+	return p.TrustVersion(), true
 }
 
 // credentialIn returns the id of the credential in an encoded event. Where the
@@ -168,6 +187,9 @@ func breach(s *stop, ev *event.Event, what string) detect.Finding {
 		Baseline:   "after a verified stop an agent does nothing",
 		Event:      ev.ID, Evidence: []string{ev.ID}, ASI: []string{"ASI03", "ASI10"}, ATLAS: []string{"AML.T0091.000"}, Rules: s.Action,
 		Entities: []detect.Entity{{Kind: incidentEntity, Name: s.Incident}},
+	}
+	if ev.Agent == s.Agent && s.Tenant != "" {
+		f.Tenant = s.Tenant
 	}
 	if s.Credential != "" && f.Credential.ID == "" { // the stop's is what can be addressed
 		f.Credential = detect.Credential{ID: s.Credential, Issuer: s.Issuer}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stakeout-project/stakeout/deploy/local"
@@ -24,16 +25,23 @@ type lookout struct {
 	watch stream.Processor
 	mu    sync.Mutex
 	found []detect.Finding
+	trust []string // of each, the version of the list by which its source is trusted
 }
 
 func (w *world) lookout(tr *Triage) *lookout {
 	w.Helper()
 	l := &lookout{world: w}
-	b, err := NewBreach(tr, func(_ context.Context, f detect.Finding, _ *stream.Record) error {
+	b, err := NewBreach(tr, func(_ context.Context, f detect.Finding, r *stream.Record, trust string) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.found = append(l.found, f)
-		return w.feed(tr, f)
+		l.found, l.trust = append(l.found, f), append(l.trust, trust)
+		told := w.record(f)
+		for _, h := range r.Headers {
+			if h.Key == event.SourceHeader {
+				told.Headers = []stream.Header{h, {Key: TrustHeader, Value: []byte(trust)}}
+			}
+		}
+		return feedRecords(tr, []stream.Record{told})
 	}, prometheus.NewRegistry())
 	w.must(err)
 	w.run(b.Run)
@@ -51,11 +59,21 @@ func (w *world) lookout(tr *Triage) *lookout {
 // act has an agent do something at a time.
 func (l *lookout) act(agent string, at time.Time, change func(*event.Event)) {
 	l.Helper()
+	l.tell("", agent, at, change)
+}
+
+// tell has a raw topic tell of it.
+func (l *lookout) tell(topic, agent string, at time.Time, change func(*event.Event)) {
+	l.Helper()
 	ev := event.Event{ID: fmt.Sprint("e-", at.UnixNano()), Time: event.At(at), Name: event.ToolCall, Agent: agent, Session: "s-" + agent, Tool: "payout", Effect: event.Money, CredentialID: "jti-" + agent}
 	if change != nil {
 		change(&ev)
 	}
-	l.must(l.watch.Process(l.Context(), []stream.Record{{Topic: "stakeout.events", Time: at, Key: []byte(ev.Agent), Value: ev.AppendJSON(nil)}}))
+	r := stream.Record{Topic: "stakeout.events", Time: at, Key: []byte(ev.Agent), Value: ev.AppendJSON(nil)}
+	if topic != "" {
+		r.Headers = []stream.Header{{Key: event.SourceHeader, Value: event.Source{Topic: topic, Offset: 7}.AppendBinary(nil)}}
+	}
+	l.must(l.watch.Process(l.Context(), []stream.Record{r}))
 }
 
 func (l *lookout) want(n int, what string) {
@@ -181,6 +199,58 @@ func TestWatchWaitsUntilItKnows(t *testing.T) {
 	defer cancel()
 	if err := p.Process(ctx, []stream.Record{{Key: []byte("a")}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("processed without knowing who is stopped: %v", err)
+	}
+}
+
+// TestForgedBreaches has somebody who may not speak for a stopped agent tell that it goes on,
+// before it does: that stands in for nothing. Nor does a tenant that a line names make an agent one of his.
+func TestForgedBreaches(t *testing.T) {
+	w := newWorld(t)
+	w.policy = trusting(w)
+	tr := w.triage()
+	w.run(tr.Run)
+	l := w.lookout(tr)
+	crm := w.finding("clerk", 1)
+	crm.Tenant = "acme"
+	w.heard(tr, "raw.payments", w.finding("payments-1", 1))
+	w.heard(tr, "raw.crm.eu", crm)
+	w.wantStatuses(command.Suspend, "payments-1", "commanded verified")
+	w.wantStatuses(command.Suspend, "clerk", "commanded verified")
+	l.stopsKnown(2)
+	late, in := time.Now().Add(time.Minute), func(ev *event.Event) { ev.Tenant = "acme" }
+	for _, topic := range []string{"raw.anybody", "raw.anybody", "raw.payments", "raw.payments"} {
+		l.tell(topic, "payments-1", late, nil)
+	}
+	l.tell("raw.crm.eu", "payments-1", late, in)
+	l.tell("raw.crm.eu", "clerk", late, nil)
+	l.want(3, "forged and true ones of one agent, and a true one of another")
+	list := w.policy.TrustVersion()
+	if diff := cmp.Diff([]string{"", list, list}, l.trust); diff != "" || l.found[0].ID == l.found[1].ID || l.found[2].Tenant != "acme" {
+		t.Errorf("trusted by the lists (-want +got):\n%s\nfound %+v", diff, l.found)
+	}
+}
+
+// TestStoppedCredentialInOthersHands has a shipper that is trusted with the agents of one tenant
+// tell that the agent of another one uses a credential that was revoked.
+func TestStoppedCredentialInOthersHands(t *testing.T) {
+	w := newWorld(t)
+	w.policy = trusting(w)
+	w.policy.Budgets[command.RevokeToken] = Budget{Max: 10, Per: time.Hour}
+	w.policy.Entries[0].Ladder = []Step{{Kind: command.RevokeToken, Mode: command.Auto, AckTimeout: time.Minute}}
+	w.issue("jti-clerk")
+	w.executors()
+	tr := w.triage()
+	w.run(tr.Run)
+	l := w.lookout(tr)
+	crm := w.finding("clerk", 1)
+	crm.Tenant = "acme"
+	w.heard(tr, "raw.crm.eu", crm)
+	w.wantStatuses(command.RevokeToken, "clerk", "commanded verified")
+	l.stopsKnown(1)
+	l.tell("raw.crm.eu", "victim", time.Now().Add(time.Minute), func(ev *event.Event) { ev.Tenant, ev.CredentialID = "acme", "jti-clerk" })
+	l.want(1, "by a credential that was revoked")
+	if l.trust[0] != "" {
+		t.Error("an agent is taken for one of a tenant because a line says so")
 	}
 }
 

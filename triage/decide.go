@@ -43,7 +43,8 @@ func propose(p *Policy, i *incident, f *detect.Finding, own *risk, from stamps, 
 		all = append(all, proposeStep(entry, []Step{s}, 0, i, f, at, now))
 	}
 	for n := range all {
-		all[n].Action.Source, all[n].Action.Mixed = from.topic, from.mixed(p)
+		a := &all[n].Action
+		a.Source, a.Trust, a.Mixed = from.topic, from.trust, from.mixed(p)
 	}
 	return all
 }

@@ -41,7 +41,7 @@ func stampsOf(r *stream.Record) (s stamps) {
 				s.topic = src.Topic
 			}
 		}
-		if h.Key == TrustHeader {
+		if h.Key == TrustHeader && len(h.Value) <= maxID {
 			s.trust = string(h.Value)
 		}
 		if h.Key != FoundHeader {

@@ -17,6 +17,7 @@ type stop struct {
 	Incident   string          `json:"incident"`
 	Kind       command.Kind    `json:"kind"`
 	Agent      string          `json:"agent"`
+	Tenant     string          `json:"tenant,omitempty"` // that the agent was known to be of
 	Session    string          `json:"session,omitempty"`
 	Credential string          `json:"credential,omitempty"`
 	Issuer     string          `json:"issuer,omitempty"`
@@ -57,7 +58,7 @@ func (t *Triage) note(ctx context.Context, b *bus, r *record) error {
 			return err
 		}
 	} else {
-		s := stop{Action: a.ID, Incident: a.Incident, Kind: a.Kind, Agent: a.Target.Agent, Session: a.Target.Session, Since: r.since(command.Verified), Until: r.Lease, Freed: freed}
+		s := stop{Action: a.ID, Incident: a.Incident, Kind: a.Kind, Agent: a.Target.Agent, Tenant: a.Target.Tenant, Session: a.Target.Session, Since: r.since(command.Verified), Until: r.Lease, Freed: freed}
 		if a.Kind == command.RevokeToken {
 			s.Credential, s.Issuer = a.Target.Credential, a.Target.Issuer
 		}

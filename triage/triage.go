@@ -105,9 +105,6 @@ func (t *Triage) SetPolicy(p Policy) error {
 	return nil
 }
 
-// TrustVersion names what the policy in force trusts; empty where it asks for no trust.
-func (t *Triage) TrustVersion() string { return t.policy.Load().TrustVersion() }
-
 // Open implements [stream.Opener] for the topic of findings.
 func (t *Triage) Open(ctx context.Context, _ stream.Owned) (stream.Processor, error) {
 	if _, err := t.connect(ctx); err != nil {

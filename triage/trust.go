@@ -64,7 +64,8 @@ func (s stamps) heard(p *Policy, f *detect.Finding) bool {
 }
 
 // forbids reports whether the policy keeps an action from going by itself
-// because of where it was heard that the agent misbehaves.
+// because of where it was heard that the agent misbehaves. It is asked again for each step of
+// a ladder, by the policy in force then.
 func (p Policy) forbids(a command.Action) (why string, forbidden bool) {
 	switch {
 	case !a.Kind.Contains() || p.AutoRequires == "":
@@ -72,7 +73,7 @@ func (p Policy) forbids(a command.Action) (why string, forbidden bool) {
 	case !p.trusts(a.Source, a.Target.Agent, a.Target.Tenant):
 		return fmt.Sprintf("the event came from %q, which is not trusted to speak for the agent", cut(a.Source, 256)), true
 	}
-	return "detection does not keep apart what this policy does not trust: it has another rules.response, or had when it made the finding", a.Mixed
+	return "detection does not keep apart what this policy does not trust: it has another rules.response, or had when it made the finding", a.Trust != p.TrustVersion()
 }
 
 func (v *problems) trust(p Policy) {

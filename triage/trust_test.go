@@ -137,6 +137,24 @@ func TestUntrustedDoesNotClimbAround(t *testing.T) {
 	w.wantStatuses(command.Suspend, "payments-1", "waiting") // for one of those who may approve what the brake holds
 }
 
+// TestTrustIsOfThePolicyInForce has a policy that trusts everybody decide the first step, and one that
+// does not the second: what detection kept apart by no list is not good enough for that.
+func TestTrustIsOfThePolicyInForce(t *testing.T) {
+	w := newWorld(t)
+	strict := trusting(w)
+	strict.Entries[0] = Entry{Name: "notify", Ladder: []Step{{Kind: command.Notify, Mode: command.Auto, AckTimeout: time.Minute}, {Kind: command.Suspend, Mode: command.Auto}}}
+	w.policy = strict
+	w.policy.AutoRequires, w.policy.Trusted = "", nil
+	tr := w.triage()
+	w.run(tr.Run)
+	w.heard(tr, "raw.payments", w.finding("payments-1", 1))
+	w.must(tr.SetPolicy(strict))
+	w.heard(tr, "raw.payments", w.finding("payments-2", 1))
+	w.ahead.Store(int64(2 * time.Minute))
+	w.wantStatuses(command.Suspend, "payments-1", "held")
+	w.wantStatuses(command.Suspend, "payments-2", "commanded verified")
+}
+
 func TestTrustValidate(t *testing.T) {
 	f := func(want string, change func(*Policy)) {
 		t.Helper()

@@ -120,7 +120,8 @@ type Action struct {
 	Claim    *Claim   `json:"claim,omitempty"`       // of the finding that calls for it
 	Risk     *Risk    `json:"risk,omitempty"`        // of the agent when it was decided
 	Source   string   `json:"source,omitempty"`      // raw topic that the event was read from
-	Mixed    bool     `json:"mixed,omitempty"`       // what else it rests on may come from where nobody is trusted to speak for the agent
+	Trust    string   `json:"trust,omitempty"`       // version of the list of trusted sources by which what it rests on was kept apart
+	Mixed    bool     `json:"mixed,omitempty"`       // what else it rests on may come from where nobody is trusted to speak for the agent, by the policy that decided it
 	Limits   *Limits  `json:"limits,omitempty"`      // of a posture that is narrower than a standing
 
 	Occurred event.Timestamp `json:"occurred"`           // time of the first finding's event

@@ -16,9 +16,7 @@ import (
 // watchStopped holds the events against the stops that were verified until ctx
 // ends, in a group of its own: a busy triage does not make it late.
 func (p *process) watchStopped(ctx context.Context, t *triage.Triage) error {
-	w, err := triage.NewBreach(t, func(ctx context.Context, f detect.Finding, about *stream.Record) error {
-		return p.sendFinding(ctx, f, about, trusting{version: t.TrustVersion()})
-	}, p.reg)
+	w, err := triage.NewBreach(t, p.sendFinding, p.reg)
 	if err != nil {
 		return err
 	}
@@ -31,8 +29,9 @@ func (p *process) watchStopped(ctx context.Context, t *triage.Triage) error {
 }
 
 // sendFinding puts a finding into the topic of findings, with the time at which
-// its event was taken in and where it came from. It rests on nothing else that was told.
-func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stream.Record, k trusting) error {
+// its event was taken in, where it came from and by which list of sources that is trusted. It
+// rests on nothing else that was told.
+func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stream.Record, trust string) error {
 	value, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("encode finding %s: %w", f.ID, err)
@@ -42,6 +41,6 @@ func (p *process) sendFinding(ctx context.Context, f detect.Finding, about *stre
 		return err
 	}
 	found := stream.Header{Key: triage.FoundHeader, Value: triage.AppendFound(nil, time.Now())}
-	out.AppendAt(about.Time, p.cfg.Topics.Findings, -1, []byte(f.Agent), value, append(append(sourceOf(about), k.header()...), found)...)
+	out.AppendAt(about.Time, p.cfg.Topics.Findings, -1, []byte(f.Agent), value, append(append(sourceOf(about), (&trusting{version: trust}).header()...), found)...)
 	return out.Flush(ctx)
 }
