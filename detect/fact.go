@@ -81,7 +81,12 @@ const (
 const Judged Deed = "judged"
 
 // Key is what facts about the same entity have in common, and no others.
-func (f *Fact) Key() string { return string(f.Kind) + "\x00" + f.Tenant + "\x00" + f.Entity }
+func (f *Fact) Key() string { return string(f.AppendKey(nil)) }
+
+// AppendKey appends what Key returns.
+func (f *Fact) AppendKey(dst []byte) []byte {
+	return append(append(f.AppendGroup(dst), 0), f.Entity...)
+}
 
 // Group is what facts have in common whose habits are looked at together: those of
 // one kind in one tenant. They go to one partition.

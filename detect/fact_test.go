@@ -30,8 +30,8 @@ func TestFactRoundTrip(t *testing.T) {
 func TestPackedFactIsTheFact(t *testing.T) {
 	var buf []byte
 	for _, want := range []detect.Fact{{}, theft(), full(), {Agent: "a", Time: -1, Latest: 1 << 62, Chain: []string{"", "b"}, Deployed: true}} {
-		var p detect.PackedFact
-		p, buf = want.Pack(buf)
+		buf = want.AppendPacked(buf[:0])
+		p := detect.PackedFact(buf)
 		if diff := gocmp.Diff(want, p.Unpack()); diff != "" || p.Agent() != want.Agent {
 			t.Errorf("agent %q (-want +got):\n%s", p.Agent(), diff)
 		}
@@ -244,7 +244,7 @@ func FuzzParseFact(f *testing.F) {
 		if err != nil || gocmp.Diff(fact, got) != "" {
 			t.Errorf("%s is read, written and read again as %+v, %v", b, got, err)
 		}
-		if p, _ := fact.Pack(nil); gocmp.Diff(fact, p.Unpack()) != "" {
+		if p := detect.PackedFact(fact.AppendPacked(nil)); gocmp.Diff(fact, p.Unpack()) != "" {
 			t.Errorf("%+v is packed and unpacked as %+v", fact, p.Unpack())
 		}
 	})

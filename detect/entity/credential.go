@@ -3,6 +3,7 @@ package entity
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stakeout-project/stakeout/detect"
 )
@@ -14,18 +15,21 @@ import (
 // credential ids, of more than eight agents that share one, and of an agent that
 // takes the credential of its parent.
 func (e *Engine) credential(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, f.Key())
-	if f.Delegate != "" && !slices.Contains(t.handed, f.Delegate) && len(t.handed) < maxForms {
-		t.handed = append(t.handed, f.Delegate)
+	t := e.thing(f)
+	if f.Delegate != "" && len(t.handed) < maxForms {
+		if t.handed == nil {
+			t.handed = map[string]bool{}
+		}
+		t.handed[strings.Clone(f.Delegate)] = true
 	}
-	if len(t.forms) >= maxForms && !slices.ContainsFunc(t.forms, func(x *form) bool { return x.name == f.Agent }) {
+	if len(t.forms) >= maxForms && !slices.ContainsFunc(t.forms, func(x form) bool { return x.name == f.Agent }) {
 		return nil
 	}
 	var found []detect.Finding
-	for _, x := range meet(&t.forms, f.Agent, f) {
+	for _, x := range e.meet(&t.forms, byAgent, f) {
 		x.judged = true
-		first, own := t.forms[0].first, x.first
-		if slices.Contains(t.handed, own.Agent) || slices.ContainsFunc(before(t.forms, x), func(b *form) bool { return related(b.first, own) }) {
+		first, own := t.forms[0].fact(), x.fact()
+		if t.handed[own.Agent] || slices.ContainsFunc(before(t.forms, x), func(b form) bool { return related(b.fact(), own) }) {
 			continue
 		}
 		u := g.unit(own.Credential.Issuer)
@@ -46,6 +50,9 @@ func (e *Engine) credential(f *detect.Fact, g *group) []detect.Finding {
 	}
 	return found
 }
+
+// byAgent tells the forms of a credential apart.
+func byAgent(f *detect.Fact) string { return f.Agent }
 
 func issuer(f *detect.Fact) string {
 	if f.Credential.Issuer == "" {

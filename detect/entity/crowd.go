@@ -11,6 +11,16 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
+// A crowd is who meets a thing.
+type crowd struct {
+	visits []visit // the latest
+	widest int     // agents that met it within a day, at most
+	spoken bool    // of it
+
+	week   event.Timestamp // since 1970
+	weekly []uint32        // agents that met it in the week
+}
+
 // A visit is an agent that met a thing.
 type visit struct {
 	agent uint32
@@ -55,34 +65,40 @@ func gatherings(k detect.FactKind) gathering {
 // beyond all of them the tail is exponential. Agents that were just deployed do not count.
 // It says nothing where fewer than twenty of the like are known, and of three agents or less.
 func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, f.Key())
+	t := e.thing(f)
+	if t.crowd == nil {
+		t.crowd = &crowd{}
+	}
+	c := t.crowd
 	j, on := e.joint[detect.CrowdDetector]
 	u := g.unit(f.Store)
-	if u == nil || !on || !t.meetsFirst(f) || f.Deployed {
+	if u == nil || !on || !c.meetsFirst(f) || f.Deployed {
 		return nil
 	}
-	t.visit(f)
-	if n := t.gathered(); n > t.widest {
-		if t.widest == 0 {
+	c.visit(f)
+	if n := c.gathered(); n > c.widest {
+		if c.widest == 0 {
 			u.things++
 		} else {
-			u.crowds[t.widest]--
+			u.crowds[c.widest]--
 		}
 		u.crowds[n]++
-		t.widest = n
+		c.widest = n
 	}
 	exposure := g.exposure(f)
-	if t.spoken || !f.Known || t.widest < minCrowd || u.things <= enough || exposure == 0 {
+	if c.spoken || !f.Known || c.widest < minCrowd || u.things <= enough || exposure == 0 {
 		return nil
 	}
-	p, usual := u.rank(t.widest)
+	p, usual := u.rank(c.widest)
 	// Each thing is a test: so many of them, of three kinds, are made in an agent-day.
 	const kinds = 3
 	rate := p * float64(u.things) * float64(len(g.units)) / exposure * u.doubted(detect.CrowdDetector, f.Time)
 	if rate > j.share/kinds {
 		return nil
 	}
-	t.spoken = true
+	c.spoken = true
+	own := e.pack(f).Unpack() // what is found stays
+	f = &own
 	k, name := gatherings(f.Kind), f.Entity
 	if f.Kind == detect.RecordFact {
 		name = f.Store + "/" + f.Record
@@ -93,7 +109,7 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 		about: []string{string(f.Kind), f.Entity}, on: f, rate: rate,
 		entities: []detect.Entity{{Kind: k.entity, Name: name}},
 		reason:   fmt.Sprintf("%s %s is suddenly %s by many agents", k.what, name, k.met),
-		observed: fmt.Sprintf("%d agents within a day, the last of them %s", t.widest, f.Agent),
+		observed: fmt.Sprintf("%d agents within a day, the last of them %s", c.widest, f.Agent),
 		baseline: fmt.Sprintf("of %d others of its kind the most %s had %d agents within a day", u.things-1, k.met, usual),
 	})}
 }
@@ -101,34 +117,34 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 // meetsFirst reports whether an agent meets the thing for the first time in a week.
 // An agent tells that once, but again after the process that watches it was
 // restarted: a restart gathers nobody.
-func (t *thing) meetsFirst(f *detect.Fact) bool {
+func (c *crowd) meetsFirst(f *detect.Fact) bool {
 	now, who := f.Place()/week, person("agent", f.Agent)
-	if now > t.week {
-		t.week, t.weekly = now, t.weekly[:0]
+	if now > c.week {
+		c.week, c.weekly = now, c.weekly[:0]
 	}
-	if now < t.week || len(t.weekly) >= maxWeekly || slices.Contains(t.weekly, who) {
+	if now < c.week || len(c.weekly) >= maxWeekly || slices.Contains(c.weekly, who) {
 		return false
 	}
-	t.weekly = append(t.weekly, who)
+	c.weekly = append(c.weekly, who)
 	return true
 }
 
 // visit notes that an agent met the thing.
-func (t *thing) visit(f *detect.Fact) {
-	t.crowd = append(t.crowd, visit{person("agent", f.Agent), f.Time})
-	slices.SortFunc(t.crowd, func(a, b visit) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.agent, b.agent)) })
-	t.crowd = slices.Compact(t.crowd)
-	if len(t.crowd) > maxCrowd {
-		t.crowd = t.crowd[1:]
+func (c *crowd) visit(f *detect.Fact) {
+	c.visits = append(c.visits, visit{person("agent", f.Agent), f.Time})
+	slices.SortFunc(c.visits, func(a, b visit) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.agent, b.agent)) })
+	c.visits = slices.Compact(c.visits)
+	if len(c.visits) > maxCrowd {
+		c.visits = slices.Delete(c.visits, 0, 1)
 	}
 }
 
 // gathered is the largest number of agents that met the thing within a day.
-func (t *thing) gathered() int {
+func (c *crowd) gathered() int {
 	most := 0
-	for i, last := range t.crowd {
+	for i, last := range c.visits {
 		var who []uint32
-		for _, v := range t.crowd[:i+1] {
+		for _, v := range c.visits[:i+1] {
 			if last.at.Sub(v.at) <= 24*time.Hour && !slices.Contains(who, v.agent) {
 				who = append(who, v.agent)
 			}

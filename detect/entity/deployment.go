@@ -9,6 +9,12 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
+// A crew is the agents of a role.
+type crew struct {
+	members []member
+	alone   []form // deployments that nobody has followed
+}
+
 // A member of a role's crew is an agent and what it ran last.
 type member struct {
 	agent uint32
@@ -31,23 +37,30 @@ const (
 // agent for days, is known for it. It says nothing of small roles, of what comes without being
 // announced (supply_chain does), and of whoever announces the same to two agents.
 func (e *Engine) deployment(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, f.Key())
-	t.alone = slices.DeleteFunc(t.alone, func(x *form) bool { return x.name == f.Runs && x.first.Agent != f.Agent })
-	if f.Deployed && t.first(f) {
-		if len(t.alone) >= maxForms {
-			t.alone = slices.Delete(t.alone, 0, 1)
-		}
-		t.alone = append(t.alone, &form{name: f.Runs, first: f})
+	t := e.thing(f)
+	if t.crew == nil {
+		t.crew = &crew{}
 	}
-	t.serve(f)
+	c := t.crew
+	c.alone = slices.DeleteFunc(c.alone, func(x form) bool { return x.name == f.Runs && x.first.Agent() != f.Agent })
+	if f.Deployed && c.first(f) {
+		if len(c.alone) >= maxForms {
+			c.alone = slices.Delete(c.alone, 0, 1)
+		}
+		x := form{first: e.pack(f)}
+		x.name = x.fact().Runs
+		c.alone = append(c.alone, x)
+	}
+	c.serve(f)
 	var found []detect.Finding
-	for _, x := range t.alone {
-		stay := t.staying(x)
+	for i := range c.alone {
+		x := &c.alone[i]
+		stay := c.staying(x)
 		if x.judged || stay < fewStay {
 			continue
 		}
 		x.judged = true
-		own := x.first
+		own := x.fact()
 		rate, ok := e.surprise(detect.LoneDeploymentDetector, g, &g.whole, &thing{}, own, own.Known) // each deployment is one of its own
 		if !ok {
 			continue
@@ -67,9 +80,9 @@ func (e *Engine) deployment(f *detect.Fact, g *group) []detect.Finding {
 
 // first reports whether the agent is the only one of the role that is known to run what f says,
 // and ran something else before. What is told again is no news.
-func (t *thing) first(f *detect.Fact) bool {
+func (c *crew) first(f *detect.Fact) bool {
 	who, what, before := person("agent", f.Agent), person("runs", f.Runs), false
-	for _, m := range t.crew {
+	for _, m := range c.members {
 		if m.runs == what {
 			return false
 		}
@@ -80,27 +93,27 @@ func (t *thing) first(f *detect.Fact) bool {
 
 // serve notes what an agent of the role runs. Of more than are followed it is always the same
 // ones, by their fingerprints, until they fall silent: whoever is followed is known for what he ran.
-func (t *thing) serve(f *detect.Fact) {
+func (c *crew) serve(f *detect.Fact) {
 	m := member{person("agent", f.Agent), person("runs", f.Runs), f.Time}
-	i := slices.IndexFunc(t.crew, func(have member) bool { return have.agent == m.agent })
+	i := slices.IndexFunc(c.members, func(have member) bool { return have.agent == m.agent })
 	switch {
-	case i >= 0 && t.crew[i].at > m.at:
+	case i >= 0 && c.members[i].at > m.at:
 		return
 	case i >= 0:
-		t.crew = slices.Delete(t.crew, i, i+1)
-	case len(t.crew) >= maxCrew:
+		c.members = slices.Delete(c.members, i, i+1)
+	case len(c.members) >= maxCrew:
 		last := 0
-		for j, have := range t.crew {
-			if have.rank(m.at) > t.crew[last].rank(m.at) {
+		for j, have := range c.members {
+			if have.rank(m.at) > c.members[last].rank(m.at) {
 				last = j
 			}
 		}
-		if t.crew[last].rank(m.at) <= m.rank(m.at) {
+		if c.members[last].rank(m.at) <= m.rank(m.at) {
 			return
 		}
-		t.crew = slices.Delete(t.crew, last, last+1)
+		c.members = slices.Delete(c.members, last, last+1)
 	}
-	t.crew = append(t.crew, m)
+	c.members = append(c.members, m)
 }
 
 // rank is the place of m among those who are followed at a time: who is silent comes last.
@@ -112,10 +125,11 @@ func (m member) rank(at event.Timestamp) uint64 {
 }
 
 // staying is how many others were at work with something else when they should have followed.
-func (t *thing) staying(x *form) (n int) {
-	who, what := person("agent", x.first.Agent), person("runs", x.name)
-	for _, m := range t.crew {
-		if m.agent != who && m.runs != what && m.at.Sub(x.first.Time) >= followIn {
+func (c *crew) staying(x *form) (n int) {
+	agent, _, since := x.first.Told()
+	who, what := person("agent", agent), person("runs", x.name)
+	for _, m := range c.members {
+		if m.agent != who && m.runs != what && m.at.Sub(since) >= followIn {
 			n++
 		}
 	}

@@ -11,7 +11,6 @@
 package entity
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"math"
@@ -74,7 +73,6 @@ func (e *Engine) Entities() int { return len(e.things) }
 func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 	e.stats.Facts++
 	e.sources = e.sources[:0]
-	f = e.keep(f)
 	if f.Deed == detect.Judged {
 		e.judged(f)
 		return nil
@@ -105,17 +103,10 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 // so that nobody can make a claim about another look like that other's own word.
 func (e *Engine) Sources() []string { return e.sources }
 
-// keep returns a fact of its own memory.
-func (e *Engine) keep(f *detect.Fact) *detect.Fact {
-	var packed detect.PackedFact
-	packed, e.buf = f.Pack(e.buf)
-	k := packed.Unpack()
-	return &k
-}
-
-// earlier is the order of facts: by the time of their events.
-func earlier(a, b *detect.Fact) int {
-	return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Event, b.Event))
+// pack returns a fact to keep.
+func (e *Engine) pack(f *detect.Fact) detect.PackedFact {
+	e.buf = f.AppendPacked(e.buf[:0])
+	return detect.PackedFact(e.buf)
 }
 
 // known is how long a thing must have been known before another form of it is a change.
@@ -142,7 +133,7 @@ type claim struct {
 }
 
 func (e *Engine) finding(c claim) detect.Finding {
-	source := c.thing.source
+	source := c.thing.source.Value()
 	if c.thing.mixed {
 		source = ""
 	}

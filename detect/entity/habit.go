@@ -3,6 +3,7 @@ package entity
 import (
 	"math"
 	"math/bits"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -45,11 +46,11 @@ const (
 const memory = 130
 
 func (e *Engine) group(f *detect.Fact) *group {
-	key := f.Group()
-	g := e.groups[key]
+	e.buf = f.AppendGroup(e.buf[:0])
+	g := e.groups[string(e.buf)]
 	if g == nil {
 		g = &group{first: f.Time, units: map[string]*unit{}}
-		e.groups[key] = g
+		e.groups[string(e.buf)] = g
 	}
 	return g
 }
@@ -77,7 +78,7 @@ func (g *group) unit(name string) *unit {
 	u := g.units[name]
 	if u == nil && len(g.units) < maxUnits {
 		u = &unit{}
-		g.units[name] = u
+		g.units[strings.Clone(name)] = u
 	}
 	return u
 }

@@ -2,6 +2,7 @@ package entity
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/stakeout-project/stakeout/detect"
 )
@@ -18,9 +19,12 @@ const lineageDepth = 3
 // such calls each, and are too many. It says nothing of records beyond three others, of more than the
 // two that a session read last before it wrote, and of calls of which destination or wish are not known.
 func (e *Engine) inherited(t *thing, x *form, g *group) (c claim, ok bool) {
-	own := x.first
+	if x.judged {
+		return claim{}, false
+	}
+	own := x.fact()
 	written := t.writtenBefore(own)
-	if x.judged || written == nil || written.Untrusted {
+	if written == nil || written.Untrusted {
 		return claim{}, false
 	}
 	way := e.lineage(written, lineageDepth)
@@ -61,7 +65,8 @@ func (e *Engine) lineage(written *detect.Fact, depth int) []*detect.Fact {
 	}
 	for _, from := range written.Lineage {
 		read := detect.Fact{Kind: written.Kind, Tenant: written.Tenant, Entity: from}
-		t := e.things[read.Key()]
+		e.buf = read.AppendKey(e.buf[:0])
+		t := e.things[string(e.buf)]
 		if t == nil {
 			continue
 		}
@@ -75,11 +80,11 @@ func (e *Engine) lineage(written *detect.Fact, depth int) []*detect.Fact {
 }
 
 // writtenBefore is the last writing of a record before f.
-func (t *thing) writtenBefore(f *detect.Fact) (last *detect.Fact) {
-	for _, w := range t.forms {
-		if earlier(w.first, f) < 0 {
-			last = w.first
+func (t *thing) writtenBefore(f *detect.Fact) *detect.Fact {
+	for i := range slices.Backward(t.forms) {
+		if t.forms[i].met(f) < 0 {
+			return t.forms[i].fact()
 		}
 	}
-	return last
+	return nil
 }

@@ -2,6 +2,7 @@ package entity
 
 import (
 	"cmp"
+	"encoding/binary"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -18,40 +19,34 @@ import (
 //
 // It holds a bounded number of facts. Where one is too many, the first of all goes
 // out: facts that come in another order by less than that number are still put in order.
-type Queue[T any] struct {
-	line  []place   // a heap: each is before the two behind twice its index
-	held  []held[T] // by slot
-	free  []uint32  // slots
+type Queue struct {
+	line  []held // a heap: each is before the two behind twice its index
 	limit int
-	came  uint64 // facts
+	came  uint64      // facts
+	pages pages       // in which they are
+	fact  detect.Fact // given out last
 	buf   []byte
 
 	lately map[uint64]struct{} // fingerprints of the facts that came last
 	order  []uint64            // of them, a ring
 }
 
-// held is a fact that waits, and what goes with it.
-type held[T any] struct {
-	fact detect.PackedFact
-	with T
-}
-
-// A place is that of a fact among those which wait. It has no pointers, and little to move.
-type place struct {
+// held is a fact that waits, and its place.
+type held struct {
 	at   event.Timestamp
 	no   uint64
-	slot uint32
+	text string // how long what goes with the fact is, that, and the packed fact
 }
 
 // NewQueue returns a queue that holds so many facts at most, and knows as many
 // when they come again.
-func NewQueue[T any](limit int) *Queue[T] {
-	return &Queue[T]{limit: limit, lately: map[uint64]struct{}{}}
+func NewQueue(limit int) *Queue {
+	return &Queue{limit: limit, lately: map[uint64]struct{}{}}
 }
 
-// Add takes a fact in, and reports whether it is new: one that was told again, after
-// a restart, is left out. What goes with it is kept; f and its strings are not.
-func (q *Queue[T]) Add(f *detect.Fact, with T) bool {
+// Add takes a fact in, and what goes with it, and reports whether it is new: one that
+// was told again, after a restart, is left out. Neither f nor its strings are kept.
+func (q *Queue) Add(f *detect.Fact, with []byte) bool {
 	p := q.print(f)
 	if _, again := q.lately[p]; again {
 		return false
@@ -64,43 +59,46 @@ func (q *Queue[T]) Add(f *detect.Fact, with T) bool {
 		delete(q.lately, *oldest)
 		*oldest = p
 	}
-	h := held[T]{with: with}
-	h.fact, q.buf = f.Pack(q.buf)
-	q.push(place{f.Place(), q.came, q.hold(h)})
+	q.buf = f.AppendPacked(append(binary.LittleEndian.AppendUint32(q.buf[:0], uint32(len(with))), with...))
+	q.push(held{f.Place(), q.came, keep(&q.pages, q.buf)})
 	q.came++
+	q.gather()
 	return true
 }
 
-// Next gives out the first fact, if its place is not after until or if one is too many.
-func (q *Queue[T]) Next(until event.Timestamp) (f *detect.Fact, with T, ok bool) {
+// Next gives out the first fact and what goes with it, if its place is not after until or
+// if one is too many. The fact is valid until the next call, its strings for as long as somebody has them.
+func (q *Queue) Next(until event.Timestamp) (f *detect.Fact, with string, ok bool) {
 	if len(q.line) == 0 || len(q.line) <= q.limit && q.line[0].at > until {
-		return nil, with, false
+		return nil, "", false
 	}
-	slot := q.pop().slot
-	h := q.held[slot]
-	q.held[slot] = held[T]{} // what it points to is to be freed
-	q.free = append(q.free, slot)
-	fact := h.fact.Unpack()
-	return &fact, h.with, true
+	h := q.pop()
+	q.pages.drop(h.text)
+	q.gather()
+	with, fact := h.parts()
+	q.fact = fact.Unpack()
+	return &q.fact, with, true
 }
 
 // Len is how many facts are held.
-func (q *Queue[T]) Len() int { return len(q.line) }
+func (q *Queue) Len() int { return len(q.line) }
 
-// hold keeps a fact, and returns its slot.
-func (q *Queue[T]) hold(h held[T]) (slot uint32) {
-	if n := len(q.free); n > 0 {
-		slot, q.free = q.free[n-1], q.free[:n-1]
-		q.held[slot] = h
-		return slot
+// gather moves what is held to pages of its own, where too much of those it is in is given
+// out already: a page is there for as long as one fact in it.
+func (q *Queue) gather() {
+	if !q.pages.sparse() {
+		return
 	}
-	q.held = append(q.held, h)
-	return uint32(len(q.held) - 1)
+	line, moved := make([]held, len(q.line), len(q.line)+len(q.line)/4), pages{}
+	for i, h := range q.line {
+		line[i] = held{h.at, h.no, keep(&moved, h.text)}
+	}
+	q.line, q.pages = line, moved
 }
 
 // print is the fingerprint of what a fact says, of whom and when, and of whose word it is: who
 // foresees the id of an event could have its true facts left out by telling them first.
-func (q *Queue[T]) print(f *detect.Fact) uint64 {
+func (q *Queue) print(f *detect.Fact) uint64 {
 	q.buf = q.buf[:0]
 	for _, s := range [...]string{string(f.Kind), f.Tenant, f.Entity, f.Event, f.Source, f.Agent, f.Server, f.Tool, f.Hash, string(f.Deed), f.Delegate} {
 		q.buf = append(append(q.buf, s...), 0)
@@ -108,35 +106,48 @@ func (q *Queue[T]) print(f *detect.Fact) uint64 {
 	return xxhash.Sum64(q.buf)
 }
 
-func (q *Queue[T]) before(a, b place) bool {
-	if a.at != b.at {
-		return a.at < b.at
-	}
-	return cmp.Or(strings.Compare(q.held[a.slot].fact.Agent(), q.held[b.slot].fact.Agent()), cmp.Compare(a.no, b.no)) < 0
+// parts are what goes with a fact, and the fact.
+func (h held) parts() (with string, f detect.PackedFact) {
+	with = h.text[4:]
+	n := uint32(h.text[0]) | uint32(h.text[1])<<8 | uint32(h.text[2])<<16 | uint32(h.text[3])<<24
+	return with[:n], detect.PackedFact(with[n:])
 }
 
-// push adds a place to the heap.
-func (q *Queue[T]) push(p place) {
-	q.line = append(q.line, p)
+func (h held) agent() string {
+	_, f := h.parts()
+	return f.Agent()
+}
+
+func (h held) before(other held) bool {
+	if h.at != other.at {
+		return h.at < other.at
+	}
+	return cmp.Or(strings.Compare(h.agent(), other.agent()), cmp.Compare(h.no, other.no)) < 0
+}
+
+// push adds to the heap.
+func (q *Queue) push(h held) {
+	q.line = append(q.line, h)
 	i := len(q.line) - 1
-	for i > 0 && q.before(p, q.line[(i-1)/2]) {
+	for i > 0 && h.before(q.line[(i-1)/2]) {
 		q.line[i] = q.line[(i-1)/2]
 		i = (i - 1) / 2
 	}
-	q.line[i] = p
+	q.line[i] = h
 }
 
-// pop takes the first place off the heap.
-func (q *Queue[T]) pop() place {
+// pop takes the first off the heap.
+func (q *Queue) pop() held {
 	first, last := q.line[0], q.line[len(q.line)-1]
+	q.line[len(q.line)-1] = held{} // its page is to be freed
 	q.line = q.line[:len(q.line)-1]
 	i, n := 0, len(q.line)
 	for 2*i+1 < n {
 		next := 2*i + 1
-		if next+1 < n && q.before(q.line[next+1], q.line[next]) {
+		if next+1 < n && q.line[next+1].before(q.line[next]) {
 			next++
 		}
-		if !q.before(q.line[next], last) {
+		if !q.line[next].before(last) {
 			break
 		}
 		q.line[i] = q.line[next]

@@ -19,7 +19,7 @@ import (
 const forever = event.Timestamp(1 << 62)
 
 // drain takes out what is due.
-func drain(q *entity.Queue[int], until event.Timestamp) (out []detect.Fact) {
+func drain(q *entity.Queue, until event.Timestamp) (out []detect.Fact) {
 	for f, _, ok := q.Next(until); ok; f, _, ok = q.Next(until) {
 		out = append(out, *f)
 	}
@@ -35,9 +35,9 @@ func TestQueueGivesOneOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			told := facts(t, story)
 			fill := func(facts []detect.Fact) (string, []detect.Finding) {
-				q := entity.NewQueue[int](len(told))
+				q := entity.NewQueue(len(told))
 				for i := range facts {
-					q.Add(&facts[i], i)
+					q.Add(&facts[i], nil)
 				}
 				out := drain(q, forever)
 				var order strings.Builder
@@ -64,11 +64,11 @@ func TestQueueGivesOneOrder(t *testing.T) {
 // goes out in order of time, what comes after it waits for the next.
 func TestQueueHoldsBack(t *testing.T) {
 	day := time.Date(2026, 1, 9, 0, 0, 0, 0, time.UTC)
-	q := entity.NewQueue[int](10)
+	q := entity.NewQueue(10)
 	add := func(agent, minute int) {
 		t.Helper()
 		f := token(agent, fmt.Sprint("t", minute), day.Add(time.Duration(minute)*time.Minute), true)
-		if !q.Add(&f, minute) {
+		if !q.Add(&f, []byte{byte(minute)}) {
 			t.Errorf("fact of minute %d is taken for one that was told before", minute)
 		}
 	}
@@ -80,7 +80,7 @@ func TestQueueHoldsBack(t *testing.T) {
 			if !ok {
 				break
 			}
-			got = append(got, minute)
+			got = append(got, int(minute[0]))
 		}
 		if diff := gocmp.Diff(minutes, got); diff != "" {
 			t.Errorf("until minute %d (-want +got):\n%s", until, diff)
@@ -97,7 +97,7 @@ func TestQueueHoldsBack(t *testing.T) {
 	add(1, 7)
 	want(5, 2, 5)
 	again := token(2, "t2", day.Add(2*time.Minute), true)
-	if q.Add(&again, 2) {
+	if q.Add(&again, nil) {
 		t.Error("a fact that is told again is new")
 	}
 	if n := q.Len(); n != 1 {
@@ -105,14 +105,12 @@ func TestQueueHoldsBack(t *testing.T) {
 	}
 }
 
-// TestQueueIsBounded has two partitions of facts come one after the other: beyond the
-// bound the earliest go out, and facts that are nearer together than it are in order.
 // TestForeseenEventsDisplaceNone has somebody tell, by a topic of his, of what another agent is
 // about to do, under the ids of the events that it will be: clean content instead of poison. What
 // the agent's own topic tells is judged as if he had not.
 func TestForeseenEventsDisplaceNone(t *testing.T) {
 	story := func(forged bool) []detect.Finding {
-		q, e := entity.NewQueue[int](1000), entity.New(detect.DefaultRules())
+		q, e := entity.NewQueue(1000), entity.New(detect.DefaultRules())
 		at := event.At(monday)
 		tell := func(f detect.Fact) {
 			at += event.Timestamp(time.Minute)
@@ -121,10 +119,10 @@ func TestForeseenEventsDisplaceNone(t *testing.T) {
 				said := f
 				said.Source, said.Untrusted, said.Astray = "raw.public", false, false
 				said.Time--
-				q.Add(&said, 0)
+				q.Add(&said, nil)
 			}
 			f.Source = "raw"
-			q.Add(&f, 0)
+			q.Add(&f, nil)
 		}
 		tell(detect.Fact{Event: "writes", Agent: "reader", Deed: detect.Wrote, Untrusted: true})
 		tell(detect.Fact{Event: "acts", Agent: "clerk", Session: "s", Deed: detect.Acted, Tool: "pay", Effect: event.Money, Astray: true})
@@ -142,11 +140,13 @@ func TestForeseenEventsDisplaceNone(t *testing.T) {
 	}
 }
 
+// TestQueueIsBounded has two partitions of facts come one after the other: beyond the
+// bound the earliest go out, and facts that are nearer together than it are in order.
 func TestQueueIsBounded(t *testing.T) {
 	day := time.Date(2026, 1, 9, 0, 0, 0, 0, time.UTC)
 	const limit, n = 100, 5000
 	f := func(skew int) (disordered int) {
-		q := entity.NewQueue[int](limit)
+		q := entity.NewQueue(limit)
 		last := event.Timestamp(0)
 		for i := range n {
 			no := i ^ 1 // neighbours change places
@@ -154,7 +154,7 @@ func TestQueueIsBounded(t *testing.T) {
 				no += skew
 			}
 			fact := token(i, fmt.Sprint(no), day.Add(time.Duration(no)*time.Second), true)
-			q.Add(&fact, i)
+			q.Add(&fact, nil)
 			for got, _, ok := q.Next(0); ok; got, _, ok = q.Next(0) {
 				if got.Place() < last {
 					disordered++
@@ -228,14 +228,14 @@ func FuzzParseCut(f *testing.F) {
 }
 
 func BenchmarkQueue(b *testing.B) {
-	q := entity.NewQueue[int](32_768)
+	q := entity.NewQueue(32_768)
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	rng := rand.New(rand.NewPCG(1, 1))
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
 		f := token(i%10_000, fmt.Sprint("t", i), at.Add(time.Duration(i+rng.IntN(30_000))*time.Second), true)
-		q.Add(&f, i)
+		q.Add(&f, nil)
 		q.Next(0)
 		i++
 	}

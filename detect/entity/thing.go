@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -11,27 +12,20 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// A thing is what is known of one entity.
+// A thing is what is known of one entity. There are as many of them as of anything here,
+// most of them credentials that one agent has: what few have stands apart.
 type thing struct {
-	key  string
-	last event.Timestamp
+	key   string
+	last  event.Timestamp
+	forms []form // in which it was met: agents of a credential, servers of a tool, definitions, writings of a record
 
-	forms  []*form  // in which it was met: agents of a credential, servers of a tool, definitions, writings of a record
-	acts   []*form  // on a record, by agent and session
-	astray []*form  // those that strayed
-	handed []string // agents to whom a credential was handed on
-	crowd  []visit  // agents that met it lately
-	crew   []member // of a role
-	alone  []*form  // deployments of a role that nobody has followed
-	widest int      // agents that met it within a day, at most
-	spoken bool     // of its crowd
-	store  string   // of a record
+	handed map[string]bool // agents to whom a credential was handed on
+	acts   *acts           // on a record
+	crowd  *crowd          // that meets it
+	crew   *crew           // of a role
 
-	week   event.Timestamp // since 1970
-	weekly []uint32        // agents that met it in the week
-
-	source string // that all facts about it came by
-	mixed  bool   // they came by several
+	source unique.Handle[string] // that all facts about it came by
+	mixed  bool                  // they came by several
 
 	decided bool // it is known whether surprises about it are findings
 	watched bool // they are
@@ -41,7 +35,7 @@ type thing struct {
 // A form is one way in which a thing was met, and the earliest fact of it.
 type form struct {
 	name   string
-	first  *detect.Fact
+	first  detect.PackedFact
 	who    []uint32 // agents and roles that met it, the first sixteen
 	judged bool
 }
@@ -51,17 +45,22 @@ const (
 	maxWho   = 16
 )
 
-// thing returns what is known of an entity.
-func (e *Engine) thing(f *detect.Fact, key string) *thing {
-	t := e.things[key]
+// thing returns what is known of an entity, or of a part of it that has a name.
+func (e *Engine) thing(f *detect.Fact, more ...string) *thing {
+	key := f.AppendKey(e.buf[:0])
+	for _, m := range more {
+		key = append(append(key, 0), m...)
+	}
+	e.buf = key
+	t := e.things[string(key)]
 	if t == nil {
 		if len(e.things) >= e.limit {
 			e.makeRoom()
 		}
-		t = &thing{key: key, source: f.Source}
-		e.things[key] = t
+		t = &thing{key: string(key), source: unique.Make(f.Source)}
+		e.things[t.key] = t
 	}
-	t.mixed = t.mixed || t.source != f.Source
+	t.mixed = t.mixed || t.source.Value() != f.Source
 	t.last = max(t.last, f.Time)
 	return t
 }
@@ -84,42 +83,69 @@ func (e *Engine) makeRoom() {
 // meet takes a form of a thing in and returns the forms that are to be judged
 // for it: the form itself where it is new, and those that turn out to be later
 // than one that was met before them. A thing has eight forms at most: the one
-// judged longest ago makes room, never the earliest.
-func meet(forms *[]*form, name string, f *detect.Fact) []*form {
-	var met *form
-	for _, x := range *forms {
-		if x.name == name {
-			met = x
-		}
-	}
-	switch {
-	case met == nil:
+// judged longest ago makes room, never the earliest. What is returned is valid until
+// another one is met.
+func (e *Engine) meet(forms *[]form, name func(*detect.Fact) string, f *detect.Fact) (due []*form) {
+	called := name(f)
+	i := slices.IndexFunc(*forms, func(x form) bool { return x.name == called })
+	if i < 0 {
 		if len(*forms) >= maxForms {
 			*forms = slices.Delete(*forms, 1, 2)
 		}
-		met = &form{name: name, first: f}
-		*forms = append(*forms, met)
-	case earlier(f, met.first) < 0:
-		met.first = f
+		i = len(*forms)
+		*forms = append(*forms, form{})
 	}
-	met.seenBy(f)
-	slices.SortFunc(*forms, func(a, b *form) int { return earlier(a.first, b.first) })
-	var due []*form
-	for _, x := range (*forms)[1:] {
-		if !x.judged {
+	x := &(*forms)[i]
+	if x.first == "" || x.met(f) > 0 {
+		x.first = e.pack(f)
+		x.name = name(x.fact()) // in its memory
+	}
+	x.seenBy(f)
+	if len(*forms) == 1 {
+		return nil
+	}
+	slices.SortFunc(*forms, func(a, b form) int {
+		_, first, at := a.first.Told()
+		_, second, then := b.first.Told()
+		return cmp.Or(cmp.Compare(at, then), strings.Compare(first, second))
+	})
+	for i := range (*forms)[1:] {
+		if x := &(*forms)[i+1]; !x.judged {
 			due = append(due, x)
 		}
 	}
 	return due
 }
 
+// since is when a form was met first.
+func (x *form) since() event.Timestamp {
+	_, _, at := x.first.Told()
+	return at
+}
+
+// met says whether that was before the event of f: then it is negative.
+func (x *form) met(f *detect.Fact) int {
+	_, id, at := x.first.Told()
+	return cmp.Or(cmp.Compare(at, f.Time), strings.Compare(id, f.Event))
+}
+
 // before returns the forms that were met before x, oldest first.
-func before(forms []*form, x *form) []*form {
-	return forms[:slices.Index(forms, x)]
+func before(forms []form, x *form) []form {
+	i := 0
+	for &forms[i] != x {
+		i++
+	}
+	return forms[:i]
+}
+
+// fact is the earliest fact of a form.
+func (x *form) fact() *detect.Fact {
+	f := x.first.Unpack()
+	return &f
 }
 
 func (x *form) seenBy(f *detect.Fact) {
-	for _, who := range []uint32{person("agent", f.Agent), person("role", f.Role)} {
+	for _, who := range [...]uint32{person("agent", f.Agent), person("role", f.Role)} {
 		if who != 0 && len(x.who) < maxWho && !slices.Contains(x.who, who) {
 			x.who = append(x.who, who)
 		}

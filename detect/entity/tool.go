@@ -12,13 +12,13 @@ import (
 // server that changes its definitions often is expected to. It says nothing where
 // server or hash are missing.
 func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, f.Key()+"\x00"+f.Tool)
+	t := e.thing(f, f.Tool)
 	u := g.unit(f.Entity)
 	var found []detect.Finding
-	for _, x := range meet(&t.forms, f.Hash, f) {
-		was, own := before(t.forms, x), x.first
-		last := was[len(was)-1].first
-		if own.Time.Sub(was[0].first.Time) < known {
+	for _, x := range e.meet(&t.forms, func(f *detect.Fact) string { return f.Hash }, f) {
+		was, own := before(t.forms, x), x.fact()
+		last := was[len(was)-1].fact()
+		if own.Time.Sub(was[0].since()) < known {
 			continue
 		}
 		x.judged = true
@@ -49,15 +49,15 @@ func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
 // it from its own for a day: shadowing. Two servers that offered it from the
 // beginning are no surprise, nor is a server that other roles use.
 func (e *Engine) offer(f *detect.Fact, g *group) []detect.Finding {
-	t := e.thing(f, f.Key())
+	t := e.thing(f)
 	u := g.unit(f.Entity)
 	var found []detect.Finding
-	for _, x := range meet(&t.forms, f.Server, f) {
-		own := x.first
-		var had *form
+	for _, x := range e.meet(&t.forms, func(f *detect.Fact) string { return f.Server }, f) {
+		own := x.fact()
+		var had *detect.Fact
 		for _, b := range before(t.forms, x) {
-			if own.Time.Sub(b.first.Time) >= known && b.familiar(own) {
-				had = b
+			if own.Time.Sub(b.since()) >= known && b.familiar(own) {
+				had = b.fact()
 			}
 		}
 		if had == nil {
@@ -76,12 +76,12 @@ func (e *Engine) offer(f *detect.Fact, g *group) []detect.Finding {
 			normal: "a deployment of the agent (config.change), or servers that both offered the tool from the beginning",
 			thing:  t, unit: f.Entity, detector: detect.ToolDefinitionDetector, threat: detect.ToolPoisoning, severity: detect.High,
 			asi: []string{"ASI02", "ASI04"}, atlas: []string{"AML.T0110"},
-			about: []string{own.Entity, own.Server}, on: own, rate: rate, evidence: []*detect.Fact{had.first},
+			about: []string{own.Entity, own.Server}, on: own, rate: rate, evidence: []*detect.Fact{had},
 			entities: []detect.Entity{{Kind: detect.ToolEntity, Name: own.Entity}},
-			reason:   fmt.Sprintf("%s, which %s has from %s, came to it from %s", own.Entity, own.Agent, had.name, own.Server),
+			reason:   fmt.Sprintf("%s, which %s has from %s, came to it from %s", own.Entity, own.Agent, had.Server, own.Server),
 			observed: fmt.Sprintf("%s offers %s, first met by %s at %s", own.Server, own.Entity, own.Agent, own.Time),
 			baseline: fmt.Sprintf("from %s since %s; %.1f such changes of this tool expected in 1,000 agent-days, %.0f seen",
-				had.name, had.first.Time, 1000*rate, g.exposure(own)),
+				had.Server, had.Time, 1000*rate, g.exposure(own)),
 		}))
 	}
 	return found

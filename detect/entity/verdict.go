@@ -2,6 +2,7 @@ package entity
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stakeout-project/stakeout/detect"
@@ -39,7 +40,7 @@ func (e *Engine) judged(f *detect.Fact) {
 	i := slices.IndexFunc(u.doubts, func(d doubt) bool { return d.detector == f.Tool })
 	if i < 0 {
 		i = len(u.doubts)
-		u.doubts = append(u.doubts, doubt{detector: f.Tool})
+		u.doubts = append(u.doubts, doubt{detector: strings.Clone(f.Tool)})
 	}
 	d, n := &u.doubts[i], u.doubts[i].left(f.Time)
 	whole, surprises := &e.groups[f.Group()].whole, f.Tool != detect.CrowdDetector // a crowd is none

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,26 +52,35 @@ type sharing struct {
 type shared struct {
 	*sharing
 	partition int
-	queue     *entity.Queue[told] // of facts
-	fresh     waiting             // facts that are not on the waiting list yet
+	queue     *entity.Queue // of facts
+	fresh     waiting       // facts that are not on the waiting list yet
 	engine    *entity.Engine
 	counted   entity.Stats
 	out       *stream.Producer // of findings and rejects
 	unsent    bool
+	came      []byte
 }
 
-// told is what is kept of the record that a fact came in.
-type told struct {
-	offset int64
-	at     int64  // ms
-	source string // what the header of its source says; empty where there is none
+// appendCame appends what is kept of the record that a fact came in: its offset, its time and
+// what the header of its source says.
+func appendCame(dst []byte, r *stream.Record) []byte {
+	var source []byte
+	for _, h := range r.Headers {
+		if h.Key == event.SourceHeader {
+			source = h.Value
+		}
+	}
+	return append(binary.AppendVarint(binary.AppendVarint(dst, r.Offset), r.Time.UnixMilli()), source...)
 }
 
-// record is the record, but for its value.
-func (w *shared) record(t told) *stream.Record {
-	r := &stream.Record{Topic: w.topics.Facts, Partition: w.partition, Offset: t.offset, Time: time.UnixMilli(t.at)}
-	if t.source != "" {
-		r.Headers = []stream.Header{{Key: event.SourceHeader, Value: []byte(t.source)}}
+// record is the record that a fact came in, but for its value.
+func (w *shared) record(came string) *stream.Record {
+	b := []byte(came)
+	offset, n := binary.Varint(b)
+	at, m := binary.Varint(b[n:])
+	r := &stream.Record{Topic: w.topics.Facts, Partition: w.partition, Offset: offset, Time: time.UnixMilli(at)}
+	if source := b[n+m:]; len(source) > 0 {
+		r.Headers = []stream.Header{{Key: event.SourceHeader, Value: source}}
 	}
 	return r
 }
@@ -82,7 +92,7 @@ var errReached = errors.New("reached")
 // what was held back is held back again.
 func (s *sharing) open(ctx context.Context, p stream.Owned) (stream.Processor, error) {
 	started := time.Now()
-	w := &shared{sharing: s, partition: p.Partition, queue: entity.NewQueue[told](maxHeld), engine: entity.New(s.rules)}
+	w := &shared{sharing: s, partition: p.Partition, queue: entity.NewQueue(maxHeld), engine: entity.New(s.rules)}
 	w.engine.SetLimit(s.cfg.MaxEntities)
 	var err error
 	if w.out, err = s.client.NewProducer(ctx); err != nil {
@@ -165,7 +175,7 @@ func (w *shared) take(r *stream.Record, found func(from *stream.Record, f []dete
 		return found(r, nil, err)
 	}
 	for {
-		f, from, ok := w.queue.Next(until)
+		f, came, ok := w.queue.Next(until)
 		if !ok {
 			return nil
 		}
@@ -173,7 +183,7 @@ func (w *shared) take(r *stream.Record, found func(from *stream.Record, f []dete
 		if len(all) == 0 && err == nil {
 			continue
 		}
-		if err := found(w.record(from), all, err); err != nil {
+		if err := found(w.record(came), all, err); err != nil {
 			return err
 		}
 	}
@@ -192,13 +202,8 @@ func (w *shared) receive(r *stream.Record) (until event.Timestamp, err error) {
 	if err != nil {
 		return 0, err
 	}
-	from := told{offset: r.Offset, at: r.Time.UnixMilli()}
-	for _, h := range r.Headers {
-		if h.Key == event.SourceHeader {
-			from.source = string(h.Value)
-		}
-	}
-	if w.queue.Add(&f, from) {
+	w.came = appendCame(w.came[:0], r)
+	if w.queue.Add(&f, w.came) {
 		w.fresh.join(waiting{taken: r.Time, until: f.Place()})
 	}
 	return 0, nil

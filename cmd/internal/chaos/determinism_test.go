@@ -309,7 +309,7 @@ func held(ctx context.Context, t *testing.T, client *stream.Client, topic string
 		t.Fatal(err)
 	}
 	for p := range parts {
-		q := entity.NewQueue[int](math.MaxInt)
+		q := entity.NewQueue(math.MaxInt)
 		_, err := client.ReadPartition(ctx, topic, p, -1, func(r *stream.Record) error {
 			if len(r.Headers) == 1 && r.Headers[0].Key == app.CutHeader {
 				c, err := entity.ParseCut(r.Value)
@@ -319,7 +319,7 @@ func held(ctx context.Context, t *testing.T, client *stream.Client, topic string
 				return err
 			}
 			f, err := detect.ParseFact(r.Value)
-			q.Add(&f, 0)
+			q.Add(&f, nil)
 			return err
 		})
 		if err != nil {

@@ -31,7 +31,7 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 	var decoder, second event.Decoder
 	var ev, judged event.Event
 	engine, shared := detect.New(rules), entity.New(rules)
-	told := entity.NewQueue[int](math.MaxInt)
+	told := entity.NewQueue(math.MaxInt)
 	for i, r := range raw {
 		if err := decoder.Decode(r.Value, &ev); err != nil {
 			ref.rejects++
@@ -55,7 +55,7 @@ func refer(raw []*kgo.Record, rules detect.Rules) (*reference, error) {
 			if err != nil {
 				return nil, err
 			}
-			told.Add(&f, i)
+			told.Add(&f, nil)
 		}
 	}
 	for f, _, ok := told.Next(math.MaxInt64); ok; f, _, ok = told.Next(math.MaxInt64) {
