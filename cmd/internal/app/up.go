@@ -4,11 +4,25 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+
+	"github.com/stakeout-project/stakeout/rules"
 )
+
+// read reads every file of rules once, to tell of all that is wrong with them before
+// any server is started for them.
+func (r Rules) read() error {
+	_, detection := rules.Detection(r.Detection)
+	_, response := rules.Response(r.Response)
+	_, peers := rules.Peers(r.Peers)
+	return errors.Join(detection, response, peers)
+}
 
 // Up runs all roles over embedded parts until ctx ends. When everything is ready
 // it calls started with the configuration in force.
 func Up(ctx context.Context, cfg Config, log *slog.Logger, started func(Config)) (err error) {
+	if err := cfg.Rules.read(); err != nil {
+		return err
+	}
 	l, cfg, err := StartLocal(ctx, cfg, log)
 	if err != nil {
 		return unlessDone(ctx, err)
