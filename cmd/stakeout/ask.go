@@ -19,6 +19,7 @@ import (
 // question is a subcommand that reads rows from ClickHouse and prints them.
 type question[Row any] struct {
 	use, short, long string
+	none             string // where to look when there is nothing to show
 	head             []string
 	flags            func(*cobra.Command)
 	ask              func(context.Context, *store.Store) ([]Row, error)
@@ -41,6 +42,9 @@ func (q question[Row]) command(g *global) *cobra.Command {
 			})
 			if err != nil {
 				return err
+			}
+			if len(rows) == 0 && out == "table" && q.none != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "none; "+q.none)
 			}
 			return q.print(cmd.OutOrStdout(), out, rows)
 		},
@@ -88,6 +92,14 @@ func when(t event.Timestamp) string {
 		return "-"
 	}
 	return t.Time().Format("2006-01-02 15:04:05")
+}
+
+// counted is how many there are of something.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // ago turns a duration flag into a time; zero is no limit.

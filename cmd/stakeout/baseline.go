@@ -50,7 +50,7 @@ events of the agent, in the order of the log; 'stakeout agents' shows the state.
 				fmt.Sprintf("%s of %s sent; see `stakeout agents --agent %[2]s`", d, printable(args[0])))
 		},
 	}
-	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
+	addWhy(cmd, &why)
 	mustSucceed(cmd.MarkFlagRequired("why"))
 	return cmd
 }

@@ -89,7 +89,7 @@ response policy where that names some. It stands in the audit log.`,
 	}
 	addChoice(cmd, &kind, "kind", "of this kind of action only, such as revoke_token", command.Kinds())
 	cmd.Flags().StringVar(&tenant, "tenant", "", "against agents of this tenant only")
-	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
+	addWhy(cmd, &why)
 	mustSucceed(cmd.MarkFlagRequired("why"))
 	return cmd
 }

@@ -109,3 +109,7 @@ func (a age) Set(s string) error {
 func addSince(cmd *cobra.Command, to *time.Duration, usage string) {
 	cmd.Flags().Var(age{to}, "since", usage)
 }
+
+func addWhy(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "why", "", "reason, kept with the decision")
+}

@@ -232,7 +232,12 @@ func TestTwoPipelines(t *testing.T) {
 	if r.code != 1 || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, dir) || !strings.Contains(r.err, "in use") || r.took > 3*time.Second {
 		t.Errorf("a second up ends after %s with exit status %d:\n%s%s", r.took, r.code, r.out, r.err)
 	}
-	must(t, "agents", "--config", p.file) // the first is still found
+	if r := stakeout(t, "agents", "--config", p.file); r.code != 0 || !strings.Contains(r.err, "none; 'stakeout ship FILE'") { // the first is still found
+		t.Errorf("agents, of which there are none: exit status %d\n%s%s", r.code, r.out, r.err)
+	}
+	if r := stakeout(t, "findings", "--config", p.file, "--format", "json"); r.code != 0 || r.out != "[]\n" || r.err != "" {
+		t.Errorf("findings for a program, of which there are none: exit status %d\n%s%s", r.code, r.out, r.err)
+	}
 	for _, args := range [][]string{{"approve", "abc"}, {"reject", "abc"}, {"actions", "undo", "abc"}, {"close", "abc", "--verdict", "benign"}, {"reopen", "abc"}, {"incident", "abc"},
 		{"suppressions", "remove", "abc"}, {"agents", "reset", "abc", "--why", "new duties"}} {
 		if r := stakeout(t, append(args, "--config", p.file)...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, "abc") ||

@@ -28,7 +28,7 @@ log; what became of the others shows in 'stakeout actions'.`,
 			return g.decide(cmd, command.Approval{Action: args[0], Decision: decision, Why: why}, decided(args[0], "actions"))
 		},
 	}
-	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
+	addWhy(cmd, &why)
 	return cmd
 }
 
@@ -50,7 +50,7 @@ the same incident calls for the same action again it is held back and paged.`,
 			return g.decide(cmd, command.Approval{Action: args[0], Decision: command.Undo, Why: why}, decided(args[0], "actions"))
 		},
 	}
-	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
+	addWhy(cmd, &why)
 	return cmd
 }
 

@@ -23,6 +23,7 @@ func newFindings(g *global) *cobra.Command {
 		use:   "findings",
 		short: "Show what was found",
 		long:  "Show findings, latest first: what an agent did, against what is normal for it.",
+		none:  "'stakeout agents' shows who is still learning, 'stakeout rejects' what could not be read",
 		head:  []string{"TIME", "SEVERITY", "DETECTOR", "AGENT", "P", "REASON"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "of this agent only")
@@ -89,9 +90,10 @@ func newAgents(g *global) *cobra.Command {
 		use:   "agents",
 		short: "Show the agents and the state of their baselines",
 		long: `Show agents, those with the worst findings first. A baseline is learning until it
-can judge its agent, then active, and drifted while the agent is away from its own past;
+has 200 events and a day, then active, and drifted while the agent is away from its own past;
 stale when nothing came for thirty days; reset when a person had it forget. Risk, 0 to 100,
 ranks agents by what was found of them lately; half of it is left after three days.`,
+		none: "'stakeout ship FILE' sends events, 'stakeout rejects' shows what could not be read",
 		head: []string{"AGENT", "ROLE", "TENANT", "STATE", "EVENTS", "PRIVILEGES", "LAST SEEN", "FINDINGS", "WORST", "RISK"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "this agent only")

@@ -13,7 +13,6 @@ import (
 
 	"github.com/stakeout-project/stakeout/cmd/internal/app"
 	"github.com/stakeout-project/stakeout/detect"
-	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/store"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -27,6 +26,7 @@ func newIncidents(g *global) *cobra.Command {
 		long: `Show incidents: the open ones first, then the worst, then the latest. One in which
 nothing but suppressed findings are is not open. What is known
 of one shows 'stakeout incident ID', also of one that became part of another; 'stakeout close ID' closes it with a verdict.`,
+		none: "'stakeout findings' shows what was found, 'stakeout agents' who is still learning",
 		head: []string{"ID", "STATE", "SEVERITY", "AGENT", "FINDINGS", "LAST", "THREATS"},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&f.Agent, "agent", "", "of this agent only")
@@ -125,7 +125,7 @@ func printIncident(w io.Writer, f store.IncidentFile) error {
 	line := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
 	i := f.Incident
 	line("incident %s: %s, %s", i.ID, state(i), detect.Severity(i.Severity))
-	line("agent %s, session %s, %d findings from %s to %s", i.Agent, i.Session, i.Count, when(i.First), when(i.Last))
+	line("agent %s, session %s, %s from %s to %s", i.Agent, i.Session, counted(int(i.Count), "finding"), when(i.First), when(i.Last))
 	if i.Risk != nil {
 		line("risk %.0f of 100 (%s) at %s", i.Risk.Score, i.Risk.Level, when(i.Risk.Time))
 	}
@@ -194,51 +194,8 @@ func printIncident(w io.Writer, f store.IncidentFile) error {
 	line("")
 	line("timeline")
 	for _, m := range f.Timeline {
-		line("%s  %-8s %s  %s", m.Time.Time().Format("15:04:05.000"), m.What, m.Agent, m.Text)
+		line("%s  %-8s %s  %s", m.Time.Time().Format("2006-01-02 15:04:05.000"), m.What, m.Agent, m.Text)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-func newCase(g *global, verb string) *cobra.Command {
-	decision, short := command.Close, "Close an incident with a verdict"
-	if verb == "reopen" {
-		decision, short = command.Reopen, "Reopen an incident"
-	}
-	var verdict, why string
-	var suppress time.Duration
-	cmd := &cobra.Command{
-		Use:   verb + " INCIDENT",
-		Short: short,
-		Long: short + `, by its id as 'stakeout incidents' shows it. The decision is signed
-with your key (operator.signing_key), which must be among triage.trust.operators. Pages
-of a closed incident are taken back; what was done about it stays until it is undone
-('stakeout actions undo'). The next finding about the agent opens a new incident. After a
-false_positive, findings of the same detectors about the same agents, if no more severe,
-are not acted on for --suppress: 'stakeout suppressions' shows and ends that. A
-false_positive makes these detectors hold less against these agents, and a true_positive
-has what the attack did forgotten, so that it is found again; reopen takes that back.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			a := command.Approval{Action: args[0], Decision: decision, Verdict: command.Verdict(verdict), Why: why}
-			if suppress != 0 && (verdict == "false_positive" || cmd.Flags().Changed("suppress")) {
-				a.Until = event.At(time.Now().Add(suppress))
-			}
-			return g.decide(cmd, a, decided(args[0], "incident "+args[0]))
-		},
-	}
-	cmd.Example = example("stakeout incidents --open", "stakeout "+verb+" 3f9c... --why 'the export was planned'")
-	if decision == command.Close {
-		cmd.Example = example("stakeout incidents --open", "stakeout close 3f9c... --verdict false_positive --why 'the export was planned'")
-		var names []string
-		for _, v := range command.Verdicts() {
-			names = append(names, string(v))
-		}
-		cmd.Flags().StringVar(&verdict, "verdict", "", "what it was: "+strings.Join(names, ", "))
-		cmd.Flags().DurationVar(&suppress, "suppress", 24*time.Hour, "of a false_positive, or if given of a benign: how long findings like it are not acted on; 0 is not at all")
-		mustSucceed(cmd.MarkFlagRequired("verdict"))
-		mustSucceed(cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)))
-	}
-	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
-	return cmd
 }

@@ -130,7 +130,7 @@ policies:
 	if r := stakeout(t, "close", "--config", c.up.file, i.ID); r.code == 0 || !strings.Contains(r.err, "verdict") {
 		t.Errorf("closing without a verdict: %d, %s", r.code, r.err)
 	}
-	if r := stakeout(t, "close", "--config", c.up.file, i.ID, "--verdict", "fine"); r.code == 0 || !strings.Contains(r.err, "want one of [true_positive") {
+	if r := stakeout(t, "close", "--config", c.up.file, i.ID, "--verdict", "fine"); r.code == 0 || !strings.Contains(r.err, "want one of true_positive, ") {
 		t.Errorf("closing with a verdict that is none: %d, %s", r.code, r.err)
 	}
 	must(t, "close", "--config", c.up.file, i.ID, "--verdict", "false_positive", "--why", "the payout was planned")

@@ -68,7 +68,7 @@ EXIT STATUS
 	add("run", newDemo(&g), newDrill(&g), newUp(&g), newRole(&g, app.Ingest), newRole(&g, app.Detect), newRole(&g, app.Triage), newRole(&g, app.Store), newRole(&g, app.Executor), newCanary(&g))
 	add("feed", newShip(&g), newSimulate())
 	add("ask", newIncidents(&g), newIncident(&g), newFindings(&g), newActions(&g), newDwell(&g), newCoverage(&g), newSuppressions(&g), newAudit(&g), newAgents(&g), newRejects(&g), newBacktest(&g), newConfig(&g))
-	add("act", newDecide(&g, "approve"), newDecide(&g, "reject"), newCase(&g, "close"), newCase(&g, "reopen"), newBrake(&g))
+	add("act", newDecide(&g, "approve"), newDecide(&g, "reject"), newClose(&g), newReopen(&g), newBrake(&g))
 	root.AddCommand(newEngine(), newPart())
 	pointToHelp(root)
 	return root

@@ -53,6 +53,6 @@ signed with your key (operator.signing_key), which must be among triage.trust.op
 			return g.decide(cmd, command.Approval{Action: args[0], Decision: command.Unsuppress, Why: why}, decided(args[0], "suppressions"))
 		},
 	}
-	cmd.Flags().StringVar(&why, "why", "", "reason, kept with the decision")
+	addWhy(cmd, &why)
 	return cmd
 }
