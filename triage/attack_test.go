@@ -96,6 +96,51 @@ func TestRecordedApproval(t *testing.T) {
 	w.wantOnce()
 }
 
+// TestRecordedTurns plays again what an operator decided and later took back: to close an incident
+// and suppress what is like it, to end a suppression, to reset a baseline.
+func TestRecordedTurns(t *testing.T) {
+	w := newWorld(t)
+	tr := w.triage()
+	log := &decisions{ids: map[string]bool{}}
+	tr.UseOperations(log.take)
+	w.run(tr.Run)
+	w.must(w.feed(tr, w.finding("a", 1)))
+	op, id := w.signer(local.OperatorRole), w.history().cases[0].Incident.ID
+	send := w.send(w.js(local.OperatorRole))
+	said := func(a command.Approval) *nats.Msg {
+		a.Time = event.At(time.Now())
+		m, err := command.EncodeApproval(op, a)
+		w.must(err)
+		send(m, nil)
+		return m
+	}
+	week := event.At(time.Now().Add(7 * 24 * time.Hour))
+	closed := said(command.Approval{Action: id, Decision: command.Close, Verdict: falsePositive, Until: week, Why: "planned"})
+	w.wantCount(tr.metrics.approvals, "close", 1)
+	ended := said(command.Approval{Action: suppressionID("a", "first_use", true), Decision: command.Unsuppress, Why: "it was not"})
+	w.wantCount(tr.metrics.approvals, "unsuppress", 1)
+	said(command.Approval{Action: id, Decision: command.Reopen, Why: "it was not"})
+	w.wantCount(tr.metrics.approvals, "reopen", 1)
+	send(again(closed, closed.Subject), nil)
+	w.wantCount(tr.metrics.approvals, "duplicate", 1)
+	if open := w.history().openIncidents(); len(open) != 1 {
+		t.Errorf("%d incidents are open, want the one that was reopened", len(open))
+	}
+	said(command.Approval{Action: id, Decision: command.Close, Verdict: falsePositive, Until: week, Why: "it was planned after all"})
+	w.wantCount(tr.metrics.approvals, "close", 2)
+	send(again(ended, ended.Subject), nil)
+	w.wantCount(tr.metrics.approvals, "duplicate", 2)
+	if s := w.history().suppressions()["a"]; s.Removed {
+		t.Error("the end of an earlier suppression has ended this one")
+	}
+
+	reset := said(command.Approval{Action: command.BaselineID("a"), Agent: "a", Decision: command.Reset, Why: "new duties"})
+	w.wantCount(tr.metrics.approvals, "reset", 1)
+	send(again(reset, reset.Subject), nil)
+	w.wantCount(tr.metrics.approvals, "duplicate", 3)
+	w.wantCount(tr.metrics.approvals, "refused", 0)
+}
+
 // TestExecutorsThatDisagree has one of two trusted executors lie. The first
 // answer stands, the second is not believed, and a person is told.
 func TestExecutorsThatDisagree(t *testing.T) {

@@ -30,20 +30,16 @@ func (t *Triage) UseOperations(o Operations) { t.operations = o }
 const decisionAge = 10 * time.Minute
 
 // operate hands on a decision about a baseline that an operator has signed.
-func (t *Triage) operate(ctx context.Context, a command.Approval, operator string) error {
-	result := string(a.Decision)
+func (t *Triage) operate(ctx context.Context, _ *bus, a command.Approval, operator string) (string, error) {
 	switch age := t.now().Sub(a.Time.Time()); {
 	case t.operations == nil:
-		result = "unknown"
+		return "unknown", nil
 	case age > decisionAge || age < -decisionAge:
-		result = "late"
-	default:
-		id := hash("baseline", a.Agent, string(a.Decision), fmt.Sprint(int64(a.Time)), operator)
-		if err := t.operations(ctx, Operation{ID: id, Agent: a.Agent, Verb: detect.Operation(a.Decision)}); err != nil {
-			return fmt.Errorf("baseline of %s: %w", a.Agent, err)
-		}
+		return "late", nil
 	}
-	t.metrics.approvals.WithLabelValues(result).Inc()
-	t.log.Info("operator decided", "agent", a.Agent, "decision", a.Decision, "operator", operator, "result", result, "why", cut(a.Why, maxText))
-	return nil
+	id := hash("baseline", a.Agent, string(a.Decision), fmt.Sprint(int64(a.Time)), operator)
+	if err := t.operations(ctx, Operation{ID: id, Agent: a.Agent, Verb: detect.Operation(a.Decision)}); err != nil {
+		return "", fmt.Errorf("baseline of %s: %w", a.Agent, err)
+	}
+	return string(a.Decision), nil
 }

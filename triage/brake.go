@@ -104,17 +104,6 @@ func behind(p BrakePolicy, br command.Brake) verdict {
 	return v
 }
 
-// hearBrake takes an operator's decision about a brake.
-func (t *Triage) hearBrake(ctx context.Context, b *bus, a command.Approval, operator string) error {
-	result, err := t.decideBrake(ctx, b, a, operator)
-	if err != nil {
-		return err
-	}
-	t.metrics.approvals.WithLabelValues(result).Inc()
-	t.log.Warn("operator decided", "brake", cmp.Or(string(a.Kind), "all"), "tenant", a.Tenant, "decision", a.Decision, "operator", operator, "why", a.Why, "result", result)
-	return nil
-}
-
 // braked reports whether r has waited in vain for a person because of a brake,
 // or of a source that was not trusted, and would go by itself otherwise.
 func (r *record) braked(p proposal) bool {

@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stakeout-project/stakeout/deploy/local"
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
@@ -79,9 +81,12 @@ func TestDispositionOfNamesThatFillAMessage(t *testing.T) {
 	w.wantDisposed(f)
 }
 
-// decideOn sends an operator's decision on an incident.
+// decideOn sends an operator's decision on an incident, said now unless it tells another time.
 func (w *world) decideOn(by *command.Signer, a command.Approval) {
 	w.Helper()
+	if a.Time == 0 {
+		a.Time = event.At(time.Now())
+	}
 	w.send(w.js(local.OperatorRole))(command.EncodeApproval(by, a))
 }
 
