@@ -22,6 +22,8 @@ const (
 	wealthDays = 3       // of budget that may be saved up
 	restored   = 1.5     // and that are enough to watch on
 	stake      = 1.0 / 4 // of the wealth that one test with a continuous p-value risks
+	reserve    = 1       // days of the budget that such a test leaves in the common wealth,
+	spare      = 1.0 / 2 // and the part of what is beyond them that it may risk instead
 	dearest    = 4.5     // times the share that surprises are expected at, at most, for a detector to watch for them
 
 	settling = time.Minute // how much time is paid for at once, at least
@@ -41,7 +43,9 @@ const (
 //
 // A p-value, uniform or larger while the agent behaves as it always did, risks
 // the level that it is compared with: a part of what is there, its own or left by others,
-// and what a day and a half of its share are at most.
+// and what a day and a half of its share are at most. Where more is left by others than
+// surprises are likely to want in a day, it may be a part of that: a surprise has no level to
+// choose, so only such a test can use what nothing else asks for.
 //
 // What breaks a declared rule is certain besides: a finding at any wealth, that
 // risks nothing, because chance has no part in it. The question is paid for as if
@@ -131,6 +135,7 @@ func (p purse) decide(t Test, days float64, watching bool) (level float64, found
 		}
 	case t.P > 0:
 		level = min((have.own+have.common)*stake, restored*p.share)
+		level = max(level, float64(have.common-reserve*p.budget)*spare)
 		have = p.spend(have, level)
 		found = t.P <= level
 	default:

@@ -115,8 +115,12 @@ func TestALevelIsAPartOfAllThereIs(t *testing.T) {
 	if left := float64(own + common); math.Abs(left-3*share) > 1e-8 {
 		t.Errorf("%v left of %v, want three quarters", left, 4*share)
 	}
-	own, common = 3*share, 30*share
-	if level, _, _ := (purse{&own, &common, share, 10 * share, &risked}).decide(Test{P: 1}, 0, false); math.Abs(level-restored*share) > 1e-8 {
-		t.Errorf("level %v, want what a day and a half pay for", level)
+	// Up to a day of the budget in the common wealth is for surprises, and half of what is beyond for the p-value.
+	for _, tt := range []struct{ common, want float64 }{{5, restored}, {10, restored}, {13, restored}, {14, 2}, {30, 10}} {
+		own, common, risked = 3*share, Wealth(tt.common*share), 0
+		level, _, _ := purse{&own, &common, share, 10 * share, &risked}.decide(Test{P: 1}, 0, false)
+		if math.Abs(level-tt.want*share) > 1e-8 || math.Abs(risked-level) > 1e-8 {
+			t.Errorf("level %v with %g days of the share in the common wealth, and %v risked; want %v of both", level, tt.common, risked, tt.want*share)
+		}
 	}
 }

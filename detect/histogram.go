@@ -187,11 +187,15 @@ func (h *Histogram) mount(used *cell) {
 // much less often than the bound has it.
 const creepSlack = 50
 
-// tail is the p-value of shift and creep together, by Bonferroni. Creep is
+// creepPart is the part of a p-value that creep has of tail, and shift the rest: creep comes
+// as often as it says, shift seldomer, because privileges that are hardly used count as degrees of freedom.
+const creepPart = 0.75
+
+// tail is the p-value of shift and creep together, by Bonferroni in unequal parts. Creep is
 // looked at once in 32 uses, and may pass a height in any of them.
 func (h *Histogram) tail() float64 {
 	creep := float64(evaluateEvery) / creepSlack * math.Exp(-float64(h.creep)/h.dispersion.inflation())
-	return math.Min(1, 2*math.Min(h.dispersion.tail(h.shift()), creep))
+	return math.Min(1, math.Min(h.dispersion.tail(h.shift())/(1-creepPart), creep/creepPart))
 }
 
 // A dispersion is the running mean of a divergence per degree of freedom, as an
@@ -206,16 +210,19 @@ func (s dispersion) tail(d divergence) float64 {
 }
 
 // inflation is how many times more the counts of dependent uses vary than those
-// of independent ones. Of the latter the dispersion is a half, because
-// divergences are taken for half as many uses as the short histogram is worth.
-func (s dispersion) inflation() float64 { return (2 * s).scale() }
+// of independent ones.
+func (s dispersion) inflation() float64 { return s.scale() / independent }
+
+// independent is the dispersion of independent uses: a half, because divergences are taken for half as
+// many uses as the short histogram is worth.
+const independent = 0.5
 
 // scale is what evidence from dependent uses is divided by.
 func (s dispersion) scale() float64 {
 	if s == 0 {
 		s = unknownDispersion
 	}
-	return math.Max(float64(s), 1)
+	return math.Max(float64(s), independent)
 }
 
 // learn takes in how far the habits diverged of themselves. Values are clipped
