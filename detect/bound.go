@@ -22,12 +22,23 @@ type aged struct {
 // makeRoom forgets agents until there is room for one more.
 func (e *Engine) makeRoom() {
 	for e.agents.known >= e.limit {
-		a := e.oldest()
-		if a.stored {
-			e.gone = append(e.gone, e.agents.id(a))
-		}
-		e.forget(a)
+		e.bury(e.oldest())
 		e.stats.Forgotten++
+	}
+}
+
+// bury forgets an agent, of whom [Engine.Changed] says so if it has told of him.
+func (e *Engine) bury(a *agent) {
+	if a.stored {
+		e.gone = append(e.gone, e.agents.id(a))
+	}
+	e.forget(a)
+}
+
+// leave forgets the agent with an id, if there is one and all that it has taken in comes before the offset.
+func (e *Engine) leave(id string, offset int64) {
+	if a := e.agents.find(id); a != nil && offset > a.profile.seen.applied {
+		e.bury(a)
 	}
 }
 
@@ -40,7 +51,7 @@ func (e *Engine) oldest() *agent {
 		for len(e.order) > 0 {
 			first := e.order[0]
 			e.order = e.order[1:]
-			if first.profile.seen.applied == first.applied {
+			if first.known && first.profile.seen.applied == first.applied {
 				return first.agent
 			}
 		}

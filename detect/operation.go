@@ -15,6 +15,8 @@ const (
 	Reset    Operation = "reset"    // forget what is normal; learn anew
 	Reanchor Operation = "reanchor" // what the agent does now is normal; a drift that was reported is over
 	Confirm  Operation = "confirm"  // the baseline is good, however short: judge by it from now on
+
+	Forget Operation = "forget" // nothing more comes of the agent, which was there for one time: it takes no place any more
 )
 
 // Operations lists them, but for verdicts; see [Verdict].
@@ -26,6 +28,11 @@ func Operations() []Operation { return []Operation{Reset, Reanchor, Confirm} }
 func (e *Engine) Operate(op Operation, ev *event.Event, offset int64, src event.Source) error {
 	e.facts = e.facts[:0]
 	own := ownID(ev.Agent)
+	if op == Forget {
+		e.leave(ev.Agent+apart, offset)
+		e.leave(own, offset)
+		return nil
+	}
 	if id := ev.Agent + apart; id != own && e.agents.find(id) != nil {
 		if err := e.operate(op, id, ev, offset, src); err != nil {
 			return err

@@ -1,7 +1,12 @@
 package detect
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
@@ -64,6 +69,54 @@ func TestOperations(t *testing.T) {
 	want(Active)
 	if err := e.Operate("bless", decided(next+1, "r4"), int64(next+1), event.Source{}); err == nil {
 		t.Error("an unknown operation is taken")
+	}
+}
+
+// TestForget has an agent take no place any more, in memory and in the changelog, from
+// where it is decided in the log on.
+func TestForget(t *testing.T) {
+	e, changelog := New(DefaultRules()), map[string][]byte{}
+	e.SetLimit(3)
+	at := int64(0)
+	observe := func(agents ...string) {
+		for _, agent := range agents {
+			e.Observe(use(agent, int(at)), at, event.Source{})
+			at++
+		}
+	}
+	forget := func(agent string, offset int64) {
+		t.Helper()
+		ev := &event.Event{Time: use(agent, int(offset)).Time, Name: event.ConfigChange, Agent: agent, ID: fmt.Sprint("forget", offset)}
+		if err := e.Operate(Forget, ev, offset, event.Source{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(agents ...string) {
+		t.Helper()
+		if diff := cmp.Diff(agents, slices.Sorted(names(e))); diff != "" {
+			t.Errorf("agents (-want +got):\n%s", diff)
+		}
+		keep(changelog, e)
+		if diff := cmp.Diff(agents, slices.Sorted(maps.Keys(changelog))); diff != "" {
+			t.Errorf("agents in the changelog (-want +got):\n%s", diff)
+		}
+	}
+	observe("a", "canary", "b")
+	want("a", "b", "canary")
+	observe("c") // puts all in order, and takes the place of a
+	forget("canary", at-3)
+	want("b", "c", "canary") // it came before what the agent did
+	forget("canary", at)
+	forget("nobody", at)
+	at++
+	want("b", "c")
+	observe("d", "e") // of whom one takes the place of b, and not that of the canary again
+	want("c", "d", "e")
+	observe("canary")
+	forget("canary", at) // before anybody was told of it
+	want("d", "e")
+	if n := e.Stats().Forgotten; n != 3 {
+		t.Errorf("%d agents were forgotten to make room, want a, b and c", n)
 	}
 }
 

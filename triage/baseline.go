@@ -36,6 +36,8 @@ func (t *Triage) operate(ctx context.Context, _ *bus, a command.Approval, operat
 		return "unknown", nil
 	case age > decisionAge || age < -decisionAge:
 		return "late", nil
+	case a.Decision == command.Forget && !t.isCanary(a.Agent): // anybody else would lose his past
+		return "not entitled", nil
 	}
 	id := hash("baseline", a.Agent, string(a.Decision), fmt.Sprint(int64(a.Time)), operator)
 	if err := t.operations(ctx, Operation{ID: id, Agent: a.Agent, Verb: detect.Operation(a.Decision)}); err != nil {

@@ -8,6 +8,12 @@ import (
 	"github.com/stakeout-project/stakeout/triage/command"
 )
 
+// isCanary reports whether an operator sent the agent as a canary lately.
+func (t *Triage) isCanary(agent string) bool {
+	_, ok := command.IsCanary(t.cfg.Trust, agent, t.now())
+	return ok
+}
+
 // answerCanary answers a finding about an agent that an operator sent to see
 // whether one comes: by an action that does nothing, but takes the way of all
 // actions. There is no incident, no risk and no place in a budget for it. A

@@ -1,6 +1,7 @@
 package triage
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ func TestCanaryTakesTheWayOfAllActions(t *testing.T) {
 	w := newWorld(t)
 	w.policy.KillSwitch = true
 	tr := w.triage()
+	log := &decisions{ids: map[string]bool{}}
+	tr.UseOperations(log.take)
 	w.run(tr.Run)
 	w.run(w.executor(executor.NewNote(command.Canary, w.quiet())).Run)
 	sent := time.Now().Add(-time.Second)
@@ -41,6 +44,16 @@ func TestCanaryTakesTheWayOfAllActions(t *testing.T) {
 	}
 	if n := testutil.CollectAndCount(tr.metrics.dwell); n != 0 {
 		t.Errorf("%d dwell times", n)
+	}
+
+	// A canary may be forgotten, and nobody else.
+	for _, agent := range []string{"clerk", agent} {
+		w.decideOn(w.signer(local.OperatorRole), command.Approval{Action: command.BaselineID(agent), Agent: agent, Decision: command.Forget, Time: event.At(time.Now())})
+	}
+	w.wantCount(tr.metrics.approvals, "not entitled", 1)
+	w.wantCount(tr.metrics.approvals, "forget", 1)
+	if got := log.list(); len(got) != 1 || !strings.Contains(got[0], agent) || !strings.Contains(got[0], "forget") {
+		t.Errorf("decisions in the log are %q, want that the canary is forgotten", got)
 	}
 
 	// Who only calls himself a canary is treated like everybody else.

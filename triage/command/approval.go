@@ -35,6 +35,7 @@ const (
 	Reset    Decision = "reset"
 	Reanchor Decision = "reanchor"
 	Confirm  Decision = "confirm"
+	Forget   Decision = "forget" // of a canary that came through
 	Pull     Decision = "pull"
 	Release  Decision = "release"
 
@@ -42,7 +43,9 @@ const (
 )
 
 // OfBaseline reports whether d is about the baseline of an agent.
-func (d Decision) OfBaseline() bool { return d == Reset || d == Reanchor || d == Confirm }
+func (d Decision) OfBaseline() bool {
+	return d == Reset || d == Reanchor || d == Confirm || d == Forget
+}
 
 // BaselineID is what a decision about an agent's baseline is sent under.
 func BaselineID(agent string) string {

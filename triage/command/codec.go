@@ -222,8 +222,8 @@ func (a Approval) check() error {
 	switch {
 	case !validID(a.Action):
 		return fmt.Errorf("%s: action: %w", ApprovalType, ErrMalformed)
-	case !slices.Contains([]Decision{Approved, Refused, Undo, Close, Reopen, Reset, Reanchor, Confirm, Pull, Release, Unsuppress}, a.Decision):
-		return fmt.Errorf("%s: decision is %.20q, want approve, reject, undo, close, reopen, reset, reanchor, confirm, pull, release or unsuppress: %w", ApprovalType, a.Decision, ErrMalformed)
+	case !slices.Contains([]Decision{Approved, Refused, Undo, Close, Reopen, Reset, Reanchor, Confirm, Forget, Pull, Release, Unsuppress}, a.Decision):
+		return fmt.Errorf("%s: decision is %.20q, want approve, reject, undo, close, reopen, reset, reanchor, confirm, forget, pull, release or unsuppress: %w", ApprovalType, a.Decision, ErrMalformed)
 	case a.Decision.OfBaseline() != (a.Agent != "") || a.Agent != "" && a.Action != BaselineID(a.Agent):
 		return fmt.Errorf("%s: agent and decision do not belong together: %w", ApprovalType, ErrMalformed)
 	case a.Decision.OfBrake() && a.Action != BrakeID(a.Kind, a.Tenant) || !a.Decision.OfBrake() && (a.Kind != "" || a.Tenant != ""):

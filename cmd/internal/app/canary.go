@@ -58,6 +58,7 @@ type canary struct {
 	took     prometheus.Histogram
 	closed   prometheus.Gauge
 	paged    bool
+	sent     []string      // canaries that detection has not been told to forget
 	interval time.Duration // between two looks
 }
 
@@ -153,6 +154,7 @@ func (c *canary) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.sent = append(c.sent, agent)
 	wait, cancel := context.WithTimeout(ctx, c.cfg.Within)
 	defer cancel()
 	result := "unsent"
@@ -173,8 +175,30 @@ func (c *canary) round(ctx context.Context) error {
 	c.took.Observe(took.Seconds())
 	c.closed.SetToCurrentTime()
 	c.log.Info("canary came through", "took", took.Round(time.Millisecond))
+	if err := c.forget(ctx); err != nil {
+		c.log.Warn("canary keeps its place among the agents", "err", err)
+	}
 	if c.paged {
 		return c.notify(ctx, command.Resolve, agent, sent, "the canary comes through again")
+	}
+	return nil
+}
+
+// forget has detection forget all canaries so far: each has an id of its own, and would
+// take an agent's place for ever.
+func (c *canary) forget(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Within)
+	defer cancel()
+	for ; len(c.sent) > 0; c.sent = c.sent[1:] {
+		agent := c.sent[0]
+		msg, err := command.EncodeApproval(c.signer, command.Approval{Action: command.BaselineID(agent), Agent: agent, Decision: command.Forget,
+			Why: "it was a canary", Time: event.At(time.Now())})
+		if err != nil {
+			return err
+		}
+		if _, err := c.js.PublishMsg(ctx, msg); err != nil {
+			return fmt.Errorf("have %s forgotten: %w", agent, err)
+		}
 	}
 	return nil
 }

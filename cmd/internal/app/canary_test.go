@@ -7,10 +7,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -51,11 +54,13 @@ func TestCanary(t *testing.T) {
 	l, cfg, err := StartLocal(t.Context(), cfg, log)
 	check(t, err)
 	t.Cleanup(func() { check(t, l.Close()) })
-	start := func(roles ...Role) {
+	start := func(roles ...Role) (stop func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- Run(ctx, cfg, log, roles...) }()
-		t.Cleanup(func() { cancel(); check(t, <-done) })
+		stop = sync.OnceFunc(func() { cancel(); check(t, <-done) })
+		t.Cleanup(stop)
+		return stop
 	}
 	start(Ingest, Triage, Executor)
 
@@ -82,7 +87,7 @@ func TestCanary(t *testing.T) {
 		}
 		mu.Unlock()
 
-		start(Detect)
+		stop := start(Detect)
 		c.cfg.Within = 20 * time.Second
 		began := time.Now()
 		if err := c.round(t.Context()); err != nil {
@@ -92,6 +97,9 @@ func TestCanary(t *testing.T) {
 		rounds(1, 1)
 		if c.paged {
 			t.Error("the page is not taken back")
+		}
+		for began.Unix() == time.Now().Unix() { // in the same second it would be the same canary
+			time.Sleep(10 * time.Millisecond)
 		}
 		began = time.Now()
 		if err := c.round(t.Context()); err != nil {
@@ -109,8 +117,62 @@ func TestCanary(t *testing.T) {
 		if o.Action.Kind != command.Canary || o.Action.Source != cfg.Topics.Raw[0] {
 			t.Errorf("the action is %s and says the line came from %q", o.Action.Kind, o.Action.Source)
 		}
+		waitUntilJudged(t, p, 3)
+		stop()
+		testForgotten(t, p)
 		return nil
 	}))
+}
+
+// waitUntilJudged waits until detection has taken in all events, and so many times that
+// a canary is to be forgotten.
+func waitUntilJudged(t *testing.T, p *process, forgets int) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		told, behind := 0, int64(0)
+		ranges, err := p.client.Offsets(t.Context(), p.cfg.Topics.Events)
+		check(t, err)
+		far, err := p.client.Progress(t.Context(), p.cfg.Groups.Detect, p.cfg.Topics.Events)
+		check(t, err)
+		for n, r := range ranges {
+			behind += r.Next - max(far[n], 0)
+			_, err := p.client.ReadPartition(t.Context(), p.cfg.Topics.Events, n, -1, func(r *stream.Record) error {
+				for _, h := range r.Headers {
+					if h.Key == OperationHeader && string(h.Value) == string(detect.Forget) {
+						told++
+					}
+				}
+				return nil
+			})
+			check(t, err)
+		}
+		if told == forgets && behind == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d canaries are to be forgotten, want %d; %d events are not judged", told, forgets, behind)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// testForgotten looks for canaries among the profiles.
+func testForgotten(t *testing.T, p *process) {
+	t.Helper()
+	there := map[string]bool{}
+	for n := range p.cfg.Topics.Partitions {
+		_, err := p.client.ReadPartition(t.Context(), p.cfg.Topics.Profiles, n, -1, func(r *stream.Record) error {
+			if there[string(r.Key)] = r.Value != nil; r.Value == nil {
+				delete(there, string(r.Key))
+			}
+			return nil
+		})
+		check(t, err)
+	}
+	if len(there) != 0 {
+		t.Errorf("profiles are kept of %v", slices.Collect(maps.Keys(there)))
+	}
 }
 
 func TestCanaryConfig(t *testing.T) {
