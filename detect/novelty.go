@@ -13,7 +13,7 @@ type kind uint8
 const (
 	privilegesUsed kind = iota // privileges exercised
 	breaches                   // privileges exercised beyond the principal's entitlement
-	flows                      // flows of untrusted values into effectful calls that nobody asked for
+	flows                      // flows into effectful calls that nobody asked for, of values that are untrusted or that nobody vouches for
 	recalls                    // effectful tools that acted on poisoned memory
 	delegations                // how much of its own scopes it hands on; see extents
 	credentials                // how long after their expiry credentials are used, and which scopes they carry

@@ -11,6 +11,11 @@ import (
 // before: from that source tool into that argument of that tool. What the user asked for
 // is one all the same where it goes to a destination that was new to the agent, too, and
 // most are not: he asks to answer a mail, not to write to whom the mail names.
+//
+// What was planted in one session and is done in a later one comes by no untrusted content
+// there: its values are in memory, or the model says them as its own. So a value that nobody
+// in the session vouches for is held to be as strange, but only of a call that surely nobody
+// asked for, and to a destination as new, or of a deletion.
 type Provenance struct{ Prior Prior }
 
 // About implements [Detector].
@@ -56,9 +61,14 @@ func flow(v View) occasion {
 		return occasion{}
 	}
 	o := occasion{trial: true}
+	before := v.Profile.habit(flows)
 	if arg, source := untrusted(v); arg != "" {
 		o.item = hash(source, ev.Tool, arg)
-		o.odd = !v.Profile.habit(flows).knows(o.item) && (!wanted(v) || elsewhere(v))
+		o.odd = !before.knows(o.item) && (!wanted(v) || elsewhere(v))
+	} else if arg, origin := unvouched(v); arg != "" && strays(v) {
+		asked, told := v.Session.asked(ev.Effect)
+		o.item = unvouchedItem(ev, arg, origin)
+		o.odd = told && !asked && (ev.Destination == "" || elsewhere(v)) && !before.knows(o.item)
 	}
 	return o
 }
@@ -95,6 +105,9 @@ func (d Provenance) Explain(v View) Claim {
 	}
 	ev, n := v.Event, v.Profile.habit(flows)
 	arg, source := untrusted(v)
+	if arg == "" {
+		return d.explainUnvouched(v)
+	}
 	from := "untrusted content"
 	if source != "" {
 		from += " that " + source + " returned"
