@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/triage/command"
@@ -74,7 +75,8 @@ func (t *Triage) once(ctx context.Context, b *bus, a command.Approval, operator 
 	return result, mark(ctx, b.records, key, a.Time)
 }
 
-// decideAction approves, rejects or undoes an action.
+// decideAction approves, rejects or undoes an action. The action keeps who may approve it; who was
+// taken out of the policy since, as somebody whose key is lost, approves nothing any more.
 func (t *Triage) decideAction(ctx context.Context, b *bus, a command.Approval, operator string) (string, error) {
 	incident := ""
 	result, err := t.change(ctx, b, a.Action, func(r *record) (string, bool, error) {
@@ -84,11 +86,15 @@ func (t *Triage) decideAction(ctx context.Context, b *bus, a command.Approval, o
 			result, changed := r.undo(now, a, operator)
 			return result, changed, nil
 		}
+		policy := t.policy.Load()
+		if a.Decision == command.Approved && !policy.approver(operator) {
+			return "not entitled", false, nil
+		}
+		r.Votes = slices.DeleteFunc(r.Votes, func(v vote) bool { return !policy.approver(v.By) })
 		result, changed := r.decide(now, a, operator)
 		if result != "approved" {
 			return result, changed, nil
 		}
-		policy := t.policy.Load()
 		if policy.KillSwitch {
 			return "stopped", false, nil
 		}
@@ -102,4 +108,12 @@ func (t *Triage) decideAction(ctx context.Context, b *bus, a command.Approval, o
 		return result, err
 	}
 	return result, t.acknowledge(ctx, b, incident)
+}
+
+// approver reports whether the policy names an operator among those who may approve anything.
+func (p *Policy) approver(operator string) bool {
+	names := func(s Step) bool { return slices.Contains(s.Approvers, operator) }
+	return slices.Contains(p.Brake.Approvers, operator) || slices.ContainsFunc(p.Entries, func(e Entry) bool {
+		return slices.ContainsFunc(e.Ladder, names) || slices.ContainsFunc(e.Also, names)
+	})
 }

@@ -68,6 +68,26 @@ func TestQuorum(t *testing.T) {
 		w.wantCount(tr.metrics.approvals, "duplicate", 1)
 		w.wantStatuses(command.RevokeToken, "a", "waiting waiting rejected")
 	})
+	t.Run("one who is taken out of the policy meanwhile", func(t *testing.T) {
+		w, tr, _, decide := start(t)
+		decide(ann, command.Approved)
+		w.wantCount(tr.metrics.approvals, "counted", 1)
+		without := w.policy
+		step := without.Entries[0].Ladder[0]
+		step.Approvers = slices.DeleteFunc(slices.Clone(step.Approvers), func(key string) bool { return key == ann.Public() })
+		without.Entries = []Entry{{Name: "contain", Ladder: []Step{step, without.Entries[0].Ladder[1]}}}
+		w.must(tr.SetPolicy(without))
+		decide(bob, command.Approved)
+		w.wantCount(tr.metrics.approvals, "counted", 2) // hers counts no more
+		decide(ann, command.Approved)
+		w.wantCount(tr.metrics.approvals, "not entitled", 1)
+		decide(w.signer(local.OperatorRole), command.Approved)
+		w.wantCount(tr.metrics.approvals, "approved", 1)
+		w.wantStatuses(command.RevokeToken, "a", "waiting waiting commanded")
+		if got := w.wantOnce().details(command.RevokeToken, "a"); strings.Contains(got, ann.Public()) {
+			t.Errorf("commanded %s, and she was taken out before", got)
+		}
+	})
 	t.Run("one, and then nobody in time", func(t *testing.T) {
 		w, tr, _, decide := start(t)
 		decide(ann, command.Approved)
