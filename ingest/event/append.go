@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // AppendJSON appends e to dst as one line of JSON without a newline: fields in
@@ -162,14 +164,8 @@ func AppendString(dst []byte, s string) []byte { return appendString(dst, s) }
 func appendString[T ~string](dst []byte, s T) []byte {
 	const digits = "0123456789abcdef"
 	short := [' ']byte{'\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r'}
-	dst = append(dst, '"')
-	mark := len(dst)
-	dst = append(dst, s...)
-	i := plain(dst[mark:])
-	if mark+i == len(dst) {
-		return append(dst, '"')
-	}
-	dst = dst[:mark+i]
+	i := plain(string(s))
+	dst = append(append(dst, '"'), s[:i]...)
 	for i < len(s) {
 		switch c := s[i]; {
 		case c >= utf8.RuneSelf:
@@ -191,10 +187,16 @@ func appendString[T ~string](dst []byte, s T) []byte {
 	return append(dst, '"')
 }
 
-// plain returns how many bytes of b come before the first that [special] marks.
-func plain(b []byte) int {
-	i := 0
-	for ; i+8 <= len(b) && special(binary.LittleEndian.Uint64(b[i:])) == 0; i += 8 {
+// plain returns how many bytes of s come before the first that [special] marks.
+func plain(s string) int {
+	b, i := unsafe.Slice(unsafe.StringData(s), len(s)), 0
+	for ; i+8 <= len(b); i += 8 {
+		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+	}
+	if len(b) >= 8 && special(binary.LittleEndian.Uint64(b[len(b)-8:])) == 0 {
+		return len(b)
 	}
 	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i]-' ' < utf8.RuneSelf-' ' {
 		i++

@@ -92,7 +92,7 @@ func TestPlain(t *testing.T) {
 			if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 				want = at
 			}
-			if got := plain(b); got != want {
+			if got := plain(string(b)); got != want {
 				t.Fatalf("plain with %#x at %d = %d, want %d", c, at, got, want)
 			}
 		}

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 )
@@ -39,23 +40,29 @@ func (t Timestamp) Append(dst []byte) []byte {
 		days, second = days-1, second+86400
 	}
 	year, month, day := civil(int(days))
-	dst = appendTwo(appendTwo(dst, year/100), year%100)
-	dst = appendTwo(append(dst, '-'), month)
-	dst = appendTwo(append(dst, '-'), day)
-	dst = appendTwo(append(dst, 'T'), int(second)/3600)
-	dst = appendTwo(append(dst, ':'), int(second)/60%60)
-	dst = appendTwo(append(dst, ':'), int(second)%60)
+	mark := len(dst)
+	dst = append(dst, "2006-01-02T15:04:05"...)
+	text := dst[mark:]
+	putTwo(text[0:], year/100)
+	putTwo(text[2:], year%100)
+	putTwo(text[5:], month)
+	putTwo(text[8:], day)
+	putTwo(text[11:], int(second)/3600)
+	putTwo(text[14:], int(second)/60%60)
+	putTwo(text[17:], int(second)%60)
 	if nanos > 0 {
-		dst = append(dst, '.')
-		for unit := int64(100_000_000); nanos > 0; unit /= 10 {
-			dst = append(dst, byte('0'+nanos/unit))
-			nanos %= unit
+		dst = append(dst, ".000000000"...)
+		for i := len(dst) - 1; nanos > 0; i-- {
+			dst[i] = byte('0' + nanos%10)
+			nanos /= 10
 		}
+		dst = bytes.TrimRight(dst, "0")
 	}
 	return append(dst, 'Z')
 }
 
-func appendTwo(dst []byte, v int) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
+// putTwo writes the two digits of a number to the beginning of b.
+func putTwo(b []byte, v int) { b[0], b[1] = byte('0'+v/10), byte('0'+v%10) }
 
 // UnmarshalText reads what [Timestamp.MarshalText] writes.
 func (t *Timestamp) UnmarshalText(b []byte) error {
