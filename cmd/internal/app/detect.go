@@ -276,7 +276,7 @@ func newDetectionMetrics(reg prometheus.Registerer, rules detect.Rules) (*detect
 		m.findings.WithLabelValues(j.Name)
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.judged, m.repeated, m.rejected, m.unreadable, m.forgotten, m.told, m.held, m.findings, m.agents, m.restore, risked} {
+	for _, c := range []prometheus.Collector{m.judged, m.unknown, m.repeated, m.rejected, m.unreadable, m.forgotten, m.told, m.held, m.findings, m.agents, m.restore, risked} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
