@@ -48,7 +48,8 @@ writes will do. Findings in sessions without a label count as false; --findings 
 every one.
 
 Before --warmup-until the engine learns what is normal for the peers of an agent, its
-role and tenant; from then on that is frozen and agents are held against it too. Each
+role and tenant; from then on that is frozen and agents are held against it too. Without
+--warmup-until and --peers it is what rules.peers says, as in production. Each
 agent's lines have to be in order, agents may be in any. With
 --peers what was learned is written to a file that rules.peers can name. As in production,
 what came by a topic that the response policy (rules.response) does not trust is kept
@@ -108,6 +109,11 @@ func (b *backtesting) run(cmd *cobra.Command, g *global, args []string) (err err
 		return err
 	}
 	b.cfg.Trust = policy.Trust()
+	if b.cfg.WarmupUntil.IsZero() { // else they are learned anew, also where those there are cannot be read any more
+		if b.cfg.InForce, err = rules.Peers(conf.Rules.Peers); err != nil {
+			return err
+		}
+	}
 	var size int64
 	for _, f := range args {
 		n, err := input.Check(f)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,4 +190,29 @@ func TestBacktestKafka(t *testing.T) {
 	if len(learned.Groups) == 0 {
 		t.Errorf("peers learned: %+v, want groups", learned)
 	}
+	testPeersInForce(t, f, peers)
+}
+
+// testPeersInForce judges by the peers that the configuration names, as in production,
+// and learns others also where those cannot be read.
+func testPeersInForce(t *testing.T, f fleet, peers string) {
+	findings := filepath.Join(t.TempDir(), "findings.jsonl")
+	var r struct{ Notes []string }
+	check(t, json.Unmarshal([]byte(must(t, "backtest", "--format", "json", "--set", "rules.peers="+peers, "--findings", findings, f.file)), &r))
+	if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "rules.peers") }) {
+		t.Errorf("no note tells which peers are in force: %q", r.Notes)
+	}
+	for _, line := range lines(t, findings) {
+		var found struct{ Rules string }
+		check(t, json.Unmarshal([]byte(line), &found))
+		if !strings.Contains(found.Rules, "+peers-") {
+			t.Errorf("a finding is made under %q, want the peers named", found.Rules)
+		}
+	}
+	broken := filepath.Join(t.TempDir(), "broken.json")
+	check(t, os.WriteFile(broken, []byte("{}"), 0o600))
+	if r := stakeout(t, "backtest", "--set", "rules.peers="+broken, f.file); r.code != 1 || !strings.Contains(r.err, broken) {
+		t.Errorf("with peers that cannot be read: exit status %d, %s", r.code, r.err)
+	}
+	must(t, "backtest", "--set", "rules.peers="+broken, "--peers", filepath.Join(t.TempDir(), "new.json"), f.file)
 }

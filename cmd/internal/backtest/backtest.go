@@ -20,9 +20,10 @@ import (
 // Config says what is run over which events.
 type Config struct {
 	Files       []string
-	Kafka       *Range    // read instead of files; may be nil
-	Labels      string    // file of labels by session; empty: nothing is known to be an attack
-	WarmupUntil time.Time // what is normal for peers is learned before, and frozen then; zero: peers are not used
+	Kafka       *Range        // read instead of files; may be nil
+	Labels      string        // file of labels by session; empty: nothing is known to be an attack
+	WarmupUntil time.Time     // what is normal for peers is learned before, and frozen then; zero: it is as InForce says
+	InForce     *detect.Peers // nil: peers are not used
 	Rules       detect.Rules
 	Trust       detect.Trust              // whose word about an agent is taken, as far as it is known where it came by; nil: anybody's
 	Peers       func(*detect.Peers) error // is told what was learned; may be nil
@@ -49,7 +50,7 @@ type run struct {
 	sessions map[string]*session
 	found    []finding
 	known    map[string]bool // ids of the findings: what comes again after a repeat is the same
-	peers    *detect.Peers   // learned before the end of the warm-up
+	peers    *detect.Peers   // in force, or learned before the end of the warm-up
 	told     told
 }
 
@@ -63,9 +64,13 @@ type finding struct {
 func newRun(cfg Config) *run {
 	r := &run{cfg: cfg, engine: detect.New(cfg.Rules), entities: entity.New(cfg.Rules), agents: map[string]*agent{}, sessions: map[string]*session{}, known: map[string]bool{}}
 	r.engine.UseTrust(cfg.Trust)
-	if !cfg.WarmupUntil.IsZero() {
+	switch {
+	case !cfg.WarmupUntil.IsZero():
 		r.census = detect.NewCensus()
 		r.engine.Count(r.census)
+	case cfg.InForce != nil:
+		r.peers = cfg.InForce
+		r.engine.UsePeers(r.peers)
 	}
 	return r
 }

@@ -71,6 +71,9 @@ func (r *run) notes(labels map[string]Label, labelled bool) (notes []string) {
 	if !r.cfg.WarmupUntil.IsZero() && len(r.peers.Groups) == 0 {
 		add("no peers were learned: there are too few sessions before %s", r.cfg.WarmupUntil.Format(time.RFC3339))
 	}
+	if r.peers != nil && r.peers == r.cfg.InForce {
+		add("agents are held against %s (rules.peers): if those were learned from these events, attacks among them are normal as far as nothing was found then", r.peers.Version)
+	}
 	if r.cfg.Trust != nil && r.cfg.Kafka == nil {
 		add("files do not tell by which topic a line came: all is taken for the agent's own word, also what the response policy does not trust")
 	}
@@ -114,8 +117,8 @@ func (r *run) notes(labels map[string]Label, labelled bool) (notes []string) {
 	if early > 0 && !r.cfg.WarmupUntil.IsZero() {
 		add("%d labels tell another phase than the end of the warm-up does: what counts is learned from otherwise than they say", early)
 	}
-	if labelled && known > 0 && r.cfg.WarmupUntil.IsZero() {
-		add("peers are not used without the end of a warm-up: no session has evidence, and the curves say nothing")
+	if labelled && known > 0 && r.peers == nil {
+		add("peers are not used without the end of a warm-up or rules.peers: no session has evidence, and the curves say nothing")
 	}
 	for _, class := range slices.Sorted(maps.Keys(other)) {
 		add("%d sessions are of class %q, which is none of %s, %s, %s and %s: findings in them are neither true nor false", other[class], class, benign, success, failed, direct)
