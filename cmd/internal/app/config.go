@@ -71,92 +71,11 @@ type Embedded struct {
 	ClickHouse string `koanf:"clickhouse"` // host:port of the embedded engine
 }
 
-// Topics names the topics and says how they are made where they are missing.
-type Topics struct {
-	Raw        []string      `koanf:"raw"`      // what shippers write; `stakeout ship` writes the first
-	Events     string        `koanf:"events"`   // decoded, keyed by agent
-	Rejects    string        `koanf:"rejects"`  // why a line is no event
-	Findings   string        `koanf:"findings"` // keyed by agent
-	Profiles   string        `koanf:"profiles"` // changelog of the baselines, compacted
-	Facts      string        `koanf:"facts"`    // what agents tell of things they share, keyed by thing
-	Partitions int           `koanf:"partitions"`
-	Retention  time.Duration `koanf:"retention"` // of all but the profiles and the facts
-
-	// FactsRetention is how long what agents share is remembered. What lasts is told again each week.
-	FactsRetention time.Duration `koanf:"facts_retention"`
-}
-
-// Groups names the consumer groups; that of triage is triage.group.
-type Groups struct {
-	Ingest string `koanf:"ingest"`
-	Detect string `koanf:"detect"` // and -facts, for those who judge what agents share
-	Store  string `koanf:"store"`  // and a suffix for each topic
-}
-
 // Rules names the files that operators write; empty stands for the shipped ones.
 type Rules struct {
 	Detection string `koanf:"detection"`
 	Response  string `koanf:"response"`
 	Peers     string `koanf:"peers"` // what is normal for peer groups, as `stakeout backtest --peers` writes it; empty: agents are held against their own past alone
-}
-
-// Detection bounds what the detect role holds in memory, and what it does again after a crash.
-type Detection struct {
-	// MaxAgents is how many profiles a partition keeps, of some 2 KB each. Beyond
-	// it the agent seen longest ago is forgotten and learns anew when it comes back.
-	MaxAgents int `koanf:"max_agents"`
-	// MaxEntities is how many shared things a partition keeps, of some 1 KB each.
-	// Beyond it those met longest ago are forgotten.
-	MaxEntities int `koanf:"max_entities"`
-
-	// Settle is how long what several agents share waits at least before it is judged, from
-	// when the broker took the line, for what others tell of it that happened before.
-	Settle time.Duration `koanf:"settle"`
-	// Stalled is for how long a partition that does not move is waited for.
-	Stalled time.Duration `koanf:"stalled"`
-
-	// Each checkpoint writes all changed profiles of a partition, if they are no more than this.
-	CheckpointProfiles int `koanf:"checkpoint_profiles"`
-	// Of more than these it writes those whose changes lie back by so many records or
-	// so much time: busy agents are not written each time. As much is judged again
-	// after a crash, and the group's offset lags by as much while events keep coming.
-	ReplayRecords int           `koanf:"replay_records"`
-	ReplayAge     time.Duration `koanf:"replay_age"`
-
-	// HeapGrowth is by how many bytes the heap of the process may grow between two garbage
-	// collections, where Go would let it double, and how many it may hold that are not in
-	// use; 0, or GOGC in the environment, leaves both to Go.
-	HeapGrowth int64 `koanf:"heap_growth"`
-}
-
-// Validate refuses a bound that nothing fits in.
-func (d Detection) Validate() error {
-	var errs []error
-	if d.MaxAgents < 1 {
-		errs = append(errs, fmt.Errorf("max_agents: is %d, want 1 or more", d.MaxAgents))
-	}
-	if d.MaxEntities < 1 {
-		errs = append(errs, fmt.Errorf("max_entities: is %d, want 1 or more", d.MaxEntities))
-	}
-	if d.Settle < 0 {
-		errs = append(errs, fmt.Errorf("settle: is %s, want 0s or more", d.Settle))
-	}
-	if d.Stalled < time.Second {
-		errs = append(errs, fmt.Errorf("stalled: is %s, want 1s or more", d.Stalled))
-	}
-	if d.CheckpointProfiles < 0 {
-		errs = append(errs, fmt.Errorf("checkpoint_profiles: is %d, want 0 or more", d.CheckpointProfiles))
-	}
-	if d.ReplayRecords < 0 {
-		errs = append(errs, fmt.Errorf("replay_records: is %d, want 0 or more", d.ReplayRecords))
-	}
-	if d.ReplayAge < 0 {
-		errs = append(errs, fmt.Errorf("replay_age: is %s, want 0s or more", d.ReplayAge))
-	}
-	if d.HeapGrowth < 0 || d.HeapGrowth > 0 && d.HeapGrowth < 16<<20 {
-		errs = append(errs, fmt.Errorf("heap_growth: is %d bytes, want 16777216 or more, or 0", d.HeapGrowth))
-	}
-	return errors.Join(errs...)
 }
 
 // DefaultConfig is a pipeline on this machine.
@@ -179,12 +98,6 @@ func DefaultConfig() Config {
 		Operator: OperatorConfig{NATS: command.DefaultNATSConfig()},
 		Canary:   DefaultCanaryConfig(),
 	}
-}
-
-// DefaultTopics are eight partitions kept for a week.
-func DefaultTopics() Topics {
-	return Topics{Raw: []string{"stakeout.raw"}, Events: "stakeout.events", Rejects: "stakeout.rejects", Findings: "stakeout.findings",
-		Profiles: "stakeout.profiles", Facts: "stakeout.facts", Partitions: 8, Retention: 7 * 24 * time.Hour, FactsRetention: 30 * 24 * time.Hour}
 }
 
 // Validate names every setting that no role can use. What is left empty is
@@ -283,56 +196,6 @@ func (u Embedded) Validate() error {
 			err = fmt.Errorf("%s: is %q, want an address of this machine alone, such as 127.0.0.1:0: the embedded parts have no TLS", part.key, part.addr)
 		}
 		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// Validate names every setting that cannot be used.
-func (t Topics) Validate() error {
-	var errs []error
-	if len(t.Raw) == 0 {
-		errs = append(errs, errors.New("raw: is empty, want the name of a topic or more"))
-	}
-	seen := map[string]string{}
-	check := func(key, name string) {
-		switch other, twice := seen[name]; {
-		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || strings.Trim(name, ".") == "" || len(name) > 249:
-			errs = append(errs, fmt.Errorf("%s: is %q, want up to 249 letters, digits, dots, dashes and underscores", key, name))
-		case twice:
-			errs = append(errs, fmt.Errorf("%s: is %q, which is %s already", key, name, other))
-		}
-		seen[name] = key
-	}
-	for i, name := range t.Raw {
-		check(fmt.Sprintf("raw[%d]", i), name)
-	}
-	check("events", t.Events)
-	check("rejects", t.Rejects)
-	check("findings", t.Findings)
-	check("profiles", t.Profiles)
-	check("facts", t.Facts)
-	if t.Partitions < 1 || t.Partitions > 10_000 {
-		errs = append(errs, fmt.Errorf("partitions: is %d, want 1 to 10000", t.Partitions))
-	}
-	if t.Retention < time.Hour {
-		errs = append(errs, fmt.Errorf("retention: is %s, want 1h or more", t.Retention))
-	}
-	if t.FactsRetention < 14*24*time.Hour { // twice the week after which a fact is told again
-		errs = append(errs, fmt.Errorf("facts_retention: is %s, want 336h or more", t.FactsRetention))
-	}
-	return errors.Join(errs...)
-}
-
-// Facts is the group of those who judge facts.
-func (g Groups) Facts() string { return g.Detect + "-facts" }
-
-// Validate names every group without a name.
-func (g Groups) Validate() error {
-	var errs []error
-	for _, x := range []struct{ key, name string }{{"ingest", g.Ingest}, {"detect", g.Detect}, {"store", g.Store}} {
-		if x.name == "" {
-			errs = append(errs, fmt.Errorf("%s: is empty, want the name of a consumer group", x.key))
-		}
 	}
 	return errors.Join(errs...)
 }

@@ -4,13 +4,10 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -19,9 +16,6 @@ import (
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/rules"
-	"github.com/stakeout-project/stakeout/store"
-	"github.com/stakeout-project/stakeout/triage"
-	"github.com/stakeout-project/stakeout/triage/command"
 	"github.com/stakeout-project/stakeout/triage/executor"
 )
 
@@ -188,111 +182,6 @@ func (p *process) detect(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (p *process) triage(ctx context.Context) (err error) {
-	var reload *reloader
-	if file := p.cfg.Rules.Response; file != "" {
-		if reload, err = newReloader(file, "triage", p.reg, p.log); err != nil {
-			return err
-		}
-		if err := reload.begin(); err != nil { // before the policy is read, so that no change is missed
-			return err
-		}
-	}
-	policy, err := rules.Response(p.cfg.Rules.Response)
-	if err != nil {
-		return err
-	}
-	cfg := p.cfg.Triage
-	cfg.RiskSignals = cfg.RiskSignals || p.cfg.Notify.CAEP.TellsRisk()
-	t, err := triage.New(cfg, policy, p.refuse, p.reg, p.log)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	t.UseOperations(p.operate)
-	if cfg.History.Enabled {
-		h := &history{cfg: p.cfg.Store, log: p.log}
-		defer func() { err = errors.Join(err, h.close()) }()
-		t.UseHistory(h.ask)
-	}
-	p.health.add("nats", t.Ready)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return t.Run(ctx) })
-	if reload != nil {
-		reload.set = t.SetPolicy
-		g.Go(func() error { return reload.run(ctx) })
-	}
-	g.Go(func() error {
-		return p.client.Run(ctx, stream.Group{Name: p.cfg.Triage.Group, Topics: []string{p.cfg.Topics.Findings}}, t.Open)
-	})
-	g.Go(func() error { return p.watchStopped(ctx, t) })
-	return g.Wait()
-}
-
-func (p *process) store(ctx context.Context) error {
-	s, err := p.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	nc, err := command.Connect(p.cfg.Actions.NATS, "stakeout-store", p.log)
-	if err != nil {
-		return errors.Join(err, s.Close())
-	}
-	defer nc.Close()
-	p.health.add("actions", func() error { return command.Down(nc) })
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return errors.Join(fmt.Errorf("jetstream: %w", err), s.Close())
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for topic, open := range map[string]stream.Opener{
-		p.cfg.Topics.Events: s.OpenEvents, p.cfg.Topics.Findings: s.OpenFindings, p.cfg.Topics.Profiles: s.OpenProfiles, p.cfg.Topics.Rejects: s.OpenRejects,
-	} {
-		g.Go(func() error {
-			return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Store + "-" + topic, Topics: []string{topic}}, open)
-		})
-	}
-	g.Go(func() error { return s.RunActions(ctx, js, p.cfg.Actions.Trust) })
-	g.Go(func() error { return s.RunCases(ctx, js, p.cfg.Actions.Trust) })
-	for _, name := range []string{command.Actions, command.Acks} {
-		g.Go(func() error { return s.RunAudit(ctx, js, name) })
-	}
-	from := store.Origins{Kafka: p.client, Events: p.cfg.Topics.Events, Findings: p.cfg.Topics.Findings, Profiles: p.cfg.Topics.Profiles, Rejects: p.cfg.Topics.Rejects,
-		JetStream: js, Keys: p.cfg.Actions.Trust}
-	g.Go(func() error { return s.RunRestore(ctx, from) })
-	return errors.Join(g.Wait(), s.Close())
-}
-
-// openStore waits for ClickHouse: a store that starts before its database is no failure.
-func (p *process) openStore(ctx context.Context) (*store.Store, error) {
-	p.health.add("clickhouse", func() error { return errors.New("not reached yet") })
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		s, err := p.tryStore(ctx)
-		if err == nil {
-			p.health.add("clickhouse", s.Ready)
-			return s, nil
-		}
-		p.health.add("clickhouse", func() error { return err })
-		p.log.Warn("clickhouse is not ready", "err", err, "retry_in", wait)
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-}
-
-func (p *process) tryStore(ctx context.Context) (*store.Store, error) {
-	s, err := store.Open(ctx, p.cfg.Store, p.reg, p.log)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Migrate(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
-}
-
 func (p *process) executor(ctx context.Context) error {
 	actors, err := p.cfg.notifiers(p.log)
 	if err != nil {
@@ -313,18 +202,4 @@ func (p *process) executor(ctx context.Context) error {
 	}
 	p.health.add("executor", e.Ready)
 	return e.Run(ctx)
-}
-
-// refuse sends a record of the findings topic that is no finding to the rejects.
-func (p *process) refuse(ctx context.Context, r stream.Record, cause error) error {
-	value, err := json.Marshal(ingest.Refused(&r, cause))
-	if err != nil {
-		return fmt.Errorf("encode reject: %w", err)
-	}
-	out, err := p.client.NewProducer(ctx)
-	if err != nil {
-		return err
-	}
-	out.AppendAt(r.Time, p.cfg.Topics.Rejects, -1, r.Key, value)
-	return out.Flush(ctx)
 }
