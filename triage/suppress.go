@@ -41,7 +41,8 @@ func (t *Triage) suppressed(ctx context.Context, b *bus, f *detect.Finding, hear
 func (t *Triage) suppress(ctx context.Context, b *bus, i *incident, until event.Timestamp) error {
 	for _, m := range i.Members {
 		for n, detector := range slices.Concat(m.Detectors, m.Unheard) {
-			s := command.Suppression{ID: suppressionID(m.Agent, detector, n < len(m.Detectors)), Incident: i.ID, Agent: m.Agent, Detector: detector, Severity: int(i.Severity),
+			heard := n < len(m.Detectors)
+			s := command.Suppression{ID: suppressionID(m.Agent, detector, heard), Incident: i.ID, Agent: m.Agent, Detector: detector, Untrusted: !heard, Severity: int(i.Severity),
 				Owner: i.By, Verdict: i.Verdict, Why: i.Why, Since: i.Turned, Until: until}
 			if err := t.at("suppress"); err != nil {
 				return err

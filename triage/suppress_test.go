@@ -37,7 +37,7 @@ func TestVerdictSuppresses(t *testing.T) {
 	w.decideOn(op, command.Approval{Action: id, Decision: command.Close, Verdict: "false_positive", Why: "it was planned", Until: week, Time: now})
 	w.wantCount(tr.metrics.approvals, "close", 1)
 	s := w.history().suppressions()["a"]
-	if s.Detector != "first_use" || s.Incident != id || s.Owner != op.Public() || s.Why != "it was planned" || s.Until != week || s.Severity != int(detect.High) {
+	if s.Detector != "first_use" || s.Incident != id || s.Owner != op.Public() || s.Why != "it was planned" || s.Until != week || s.Untrusted || s.Severity != int(detect.High) {
 		t.Fatalf("suppression is %+v", s)
 	}
 

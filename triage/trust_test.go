@@ -111,6 +111,9 @@ func TestVerdictOnForgedFindings(t *testing.T) {
 	op, id := w.signer(local.OperatorRole), w.history().cases[0].Incident.ID
 	w.decideOn(op, command.Approval{Action: id, Decision: command.Close, Verdict: falsePositive, Why: "it never did that", Time: event.At(time.Now()), Until: event.At(time.Now().Add(time.Hour))})
 	w.wantCount(tr.metrics.approvals, "close", 1)
+	if s := w.history().suppressions()["payments-1"]; !s.Untrusted {
+		t.Errorf("the suppression does not say that it is of what others told: %+v", s)
+	}
 	if all := log.list(); len(all) != 0 {
 		t.Errorf("detection is told %q", all)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/store"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
@@ -29,11 +30,14 @@ severe ones, and those of other detectors, are acted on.`,
 			return s.Suppressions(ctx, time.Now(), all, most)
 		},
 		cells: func(c store.SuppressionCount) []string {
-			until := when(c.Until)
+			agent, until := c.Agent, when(c.Until)
+			if c.Untrusted {
+				agent = detect.Untrusted(agent)
+			}
 			if c.Removed {
 				until = "removed"
 			}
-			return []string{c.ID, c.Agent, c.Detector, until, fmt.Sprint(c.Findings), c.Owner, c.Why}
+			return []string{c.ID, agent, c.Detector, until, fmt.Sprint(c.Findings), c.Owner, c.Why}
 		},
 	}.command(g)
 	cmd.AddCommand(newUnsuppress(g))

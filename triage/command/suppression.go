@@ -15,8 +15,9 @@ type Suppression struct {
 	Incident  string          `json:"incident"` // that got the verdict
 	Agent     string          `json:"agent"`
 	Detector  string          `json:"detector"`
-	Severity  int             `json:"severity_id"` // of the incident: the highest that is suppressed
-	Owner     string          `json:"owner"`       // public key of the operator
+	Untrusted bool            `json:"untrusted,omitempty"` // it is of what was told of the agent by others, and of that alone
+	Severity  int             `json:"severity_id"`         // of the incident: the highest that is suppressed
+	Owner     string          `json:"owner"`               // public key of the operator
 	Verdict   Verdict         `json:"verdict"`
 	Why       string          `json:"why,omitempty"`
 	Since     event.Timestamp `json:"since"`
