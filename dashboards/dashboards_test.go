@@ -1,7 +1,6 @@
 package dashboards
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,20 +19,12 @@ import (
 	prom "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stakeout-project/stakeout/store"
-	"github.com/stakeout-project/stakeout/store/chdb"
+	"github.com/stakeout-project/stakeout/store/chdb/chdbtest"
 )
-
-const childEnv = "STAKEOUT_TEST_ENGINE"
 
 // TestMain lets the test binary be the engine's process.
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		if err := chdb.Child(context.Background(), os.Stdin, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
-			fmt.Fprintln(os.Stderr, "stakeout:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	chdbtest.Child()
 	os.Exit(m.Run())
 }
 
@@ -41,26 +32,8 @@ func TestMain(m *testing.M) {
 // Grafana's data source does.
 func schema(t *testing.T) driver.Conn {
 	t.Helper()
-	if _, err := chdb.Find(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := chdbtest.Start(t, t.TempDir(), "127.0.0.1:0")
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	e, err := chdb.Start(t.Context(), chdb.Options{Dir: t.TempDir(), Args: []string{exe}, Env: []string{childEnv + "=1"}, Listen: "127.0.0.1:0", Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	cfg := store.DefaultConfig()
 	cfg.URL = e.URL()
 	s, err := store.Open(t.Context(), cfg, prom.NewRegistry(), log)

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"syscall"
@@ -13,19 +11,12 @@ import (
 
 	"github.com/stakeout-project/stakeout/ingest/stream"
 	"github.com/stakeout-project/stakeout/store/chdb"
+	"github.com/stakeout-project/stakeout/store/chdb/chdbtest"
 )
-
-const childEnv = "STAKEOUT_TEST_ENGINE"
 
 // TestMain lets the test binary be the engine's process.
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		if err := chdb.Child(context.Background(), os.Stdin, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
-			fmt.Fprintln(os.Stderr, "stakeout:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	chdbtest.Child()
 	os.Exit(m.Run())
 }
 
@@ -41,26 +32,7 @@ func engine(t testing.TB) *chdb.Engine {
 
 func engineIn(t testing.TB, dir string) *chdb.Engine {
 	t.Helper()
-	if _, err := chdb.Find(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := chdb.Start(t.Context(), chdb.Options{Dir: dir, Args: []string{exe}, Env: []string{childEnv + "=1"}, Listen: "127.0.0.1:0", Log: testLog(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return e
+	return chdbtest.Start(t, dir, "127.0.0.1:0")
 }
 
 func testConfig(e *chdb.Engine) Config {

@@ -76,6 +76,7 @@ func TestImports(t *testing.T) {
 	f("triage/posture", "ingest/event", "triage/command")
 	f("store", "detect", "ingest/event", "ingest/stream", "triage/command")
 	f("store/chdb")
+	f("store/chdb/chdbtest", "store/chdb")
 	f("rules", "detect", "triage", "triage/command", "ingest/event")
 	f("deploy/local")
 	f("deploy/kafka")

@@ -20,20 +20,12 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/stakeout-project/stakeout/deploy/local"
-	"github.com/stakeout-project/stakeout/store/chdb"
+	"github.com/stakeout-project/stakeout/store/chdb/chdbtest"
 )
-
-const childEnv = "STAKEOUT_TEST_ENGINE"
 
 // TestMain lets the test binary be the ClickHouse engine's process.
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		if err := chdb.Child(context.Background(), os.Stdin, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
-			fmt.Fprintln(os.Stderr, "stakeout:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	chdbtest.Child()
 	os.Exit(m.Run())
 }
 
@@ -110,26 +102,8 @@ func readsEnvironment(t *testing.T, stakeout string) {
 // against real servers, of which only the addresses differ, until the health
 // check of the compose file is content.
 func rolesBecomeReady(t *testing.T, stakeout string) {
-	if _, err := chdb.Find(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := chdb.Start(t.Context(), chdb.Options{Dir: t.TempDir(), Args: []string{exe}, Env: []string{childEnv + "=1"}, Listen: "127.0.0.1:0", Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	engine := chdbtest.Start(t, t.TempDir(), "127.0.0.1:0")
 	kcfg := local.DefaultKafkaConfig()
 	kcfg.Dir, kcfg.Listen = t.TempDir(), "127.0.0.1:0"
 	kafka, err := local.StartKafka(kcfg, log)

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -10,30 +9,15 @@ import (
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/store"
-	"github.com/stakeout-project/stakeout/store/chdb"
+	"github.com/stakeout-project/stakeout/store/chdb/chdbtest"
 	"github.com/stakeout-project/stakeout/triage/command"
 )
-
-// engineChild in the environment makes a copy of the test's process a ClickHouse engine.
-const engineChild = "STAKEOUT_TEST_ENGINE"
 
 // TestHistoryOutlivesClickHouse asks a ClickHouse that is not there yet, is there, is
 // away again, and is back: nobody has to begin anew.
 func TestHistoryOutlivesClickHouse(t *testing.T) {
-	if _, err := chdb.Find(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
 	dir := t.TempDir()
-	start := func(listen string) *chdb.Engine {
-		t.Helper()
-		e, err := chdb.Start(testContext(t), chdb.Options{Dir: dir, Args: []string{os.Args[0]}, Env: []string{engineChild + "=1"}, Listen: listen, Log: testLog(t)})
-		check(t, err)
-		return e
-	}
-	e := start("127.0.0.1:0")
+	e := chdbtest.Start(t, dir, "127.0.0.1:0")
 	addr := e.Addr()
 	cfg := store.DefaultConfig()
 	cfg.URL, cfg.User, cfg.PasswordFile = "http://"+addr, "stakeout", e.PasswordFile()
@@ -54,7 +38,7 @@ func TestHistoryOutlivesClickHouse(t *testing.T) {
 		if err := ask(2 * time.Second); err == nil {
 			t.Fatalf("round %d: a ClickHouse that is away has answered", round)
 		}
-		e = start(addr)
+		e = chdbtest.Start(t, dir, addr)
 		if err := ask(30 * time.Second); err != nil {
 			t.Errorf("round %d: a ClickHouse that is back does not answer: %v", round, err)
 		}

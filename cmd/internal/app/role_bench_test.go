@@ -17,7 +17,7 @@ import (
 	"github.com/stakeout-project/stakeout/detect"
 	"github.com/stakeout-project/stakeout/ingest/event"
 	"github.com/stakeout-project/stakeout/ingest/stream"
-	"github.com/stakeout-project/stakeout/store/chdb"
+	"github.com/stakeout-project/stakeout/store/chdb/chdbtest"
 )
 
 func TestMain(m *testing.M) {
@@ -28,13 +28,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	if os.Getenv(engineChild) != "" {
-		if err := chdb.Child(context.Background(), os.Stdin, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	chdbtest.Child()
 	os.Exit(apart.Main(m))
 }
 
