@@ -3,6 +3,7 @@ package detect_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -28,14 +29,54 @@ func TestFactRoundTrip(t *testing.T) {
 }
 
 func TestPackedFactIsTheFact(t *testing.T) {
-	var buf []byte
-	for _, want := range []detect.Fact{{}, theft(), full(), {Agent: "a", Time: -1, Latest: 1 << 62, Chain: []string{"", "b"}, Deployed: true}} {
-		buf = want.AppendPacked(buf[:0])
-		p := detect.PackedFact(buf)
-		if diff := gocmp.Diff(want, p.Unpack()); diff != "" || p.Agent() != want.Agent {
-			t.Errorf("agent %q (-want +got):\n%s", p.Agent(), diff)
+	all := []detect.Fact{{}, theft(), full(), {Agent: "a", Time: -1, Latest: 1 << 62, Chain: []string{"", "b"}, Deployed: true}, theft(),
+		{Agent: "bob", Event: strings.Repeat("long", 1<<16)}, theft()} // each in a page that the long one does not fit
+	var pages detect.FactPages
+	var packed []detect.PackedFact
+	for i := range all {
+		packed = append(packed, pages.Keep(&all[i], []byte(all[i].Agent)))
+	}
+	for i, want := range all {
+		got, with := packed[i].Unpack()
+		if diff := gocmp.Diff(want, got); diff != "" || with != want.Agent {
+			t.Errorf("fact %d, with %q (-want +got):\n%s", i, with, diff)
+		}
+		if agent, event, at := packed[i].Told(); agent != want.Agent || event != want.Event || at != want.Time {
+			t.Errorf("fact %d is told by %q of %q at %s", i, agent, event, at)
+		}
+		if diff := gocmp.Diff(want, got.Clone()); diff != "" {
+			t.Errorf("clone of fact %d (-want +got):\n%s", i, diff)
 		}
 	}
+}
+
+// TestPagesAreSparse has facts of many pages go: pages with none are gone, and do not count.
+func TestPagesAreSparse(t *testing.T) {
+	const n = 10_000
+	f := func(what string, keeps func(i int) bool, want bool) {
+		t.Helper()
+		var pages detect.FactPages
+		var all []detect.PackedFact
+		for i := range n {
+			fact := theft()
+			fact.Event, fact.Session, fact.Credential.ID = fmt.Sprint("event ", i), fmt.Sprint("session ", i), fmt.Sprint("token ", i)
+			all = append(all, pages.Keep(&fact, nil))
+		}
+		for i, k := range all {
+			if !keeps(i) {
+				pages.Drop(k)
+			}
+		}
+		if got := pages.Sparse(); got != want {
+			t.Errorf("where %s, Sparse() = %t, want %t", what, got, want)
+		}
+	}
+	f("all stay", func(int) bool { return true }, false)
+	f("the last half stays", func(i int) bool { return i >= n/2 }, false)
+	f("the last ones stay", func(i int) bool { return i >= n-n/100 }, false)
+	f("every other one stays", func(i int) bool { return i%2 == 0 }, false)
+	f("one in a hundred stays", func(i int) bool { return i%100 == 0 }, true)
+	f("none stays", func(int) bool { return false }, false)
 }
 
 // full is a fact that has everything, whether or not any fact has all of it.
@@ -244,8 +285,9 @@ func FuzzParseFact(f *testing.F) {
 		if err != nil || gocmp.Diff(fact, got) != "" {
 			t.Errorf("%s is read, written and read again as %+v, %v", b, got, err)
 		}
-		if p := detect.PackedFact(fact.AppendPacked(nil)); gocmp.Diff(fact, p.Unpack()) != "" {
-			t.Errorf("%+v is packed and unpacked as %+v", fact, p.Unpack())
+		var pages detect.FactPages
+		if got, _ := pages.Keep(&fact, nil).Unpack(); gocmp.Diff(fact, got) != "" {
+			t.Errorf("%+v is packed and unpacked as %+v", fact, got)
 		}
 	})
 }

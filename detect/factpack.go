@@ -2,17 +2,43 @@ package detect
 
 import (
 	"encoding/binary"
-	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
-// A PackedFact is a fact in one piece of memory, of which it takes about a fifth: for
-// those who hold many. The zero value is no fact.
-//
-// It begins with what facts are put in order by. A text that stands in it already, such
-// as that of a credential which the fact is about, is told by where.
-type PackedFact string
+// FactPages hold many facts in little memory, about a quarter of what they take as they are:
+// those that come one after another have most of their texts in common, and in a page a text
+// stands but once. A page goes as a whole, with the last fact in it: facts that come and go one
+// by one would leave gaps between those that stay, which nothing else fits.
+// The zero value holds none. It is not for concurrent use.
+type FactPages struct {
+	last   *factPage
+	stands [4096]uint32 // by its hash, where a text stands in the last page, and one more
+	held   int          // facts
+	pinned int          // facts of pages that hold any
+}
+
+type factPage struct {
+	text  []byte // as long as it will ever be: what points into it stays where it is
+	facts int
+	held  int // of them
+}
+
+const (
+	factPageSize = 64 << 10
+	fewPinned    = 2000 // facts, a few pages, that are not worth moving the others
+	leastText    = 3    // bytes; to say where a shorter text stands takes as much as itself
+)
+
+// A PackedFact is one that [FactPages] hold. The zero value is none.
+type PackedFact struct {
+	page *factPage
+	at   uint32
+}
 
 // The flags of a packed fact.
 const (
@@ -30,111 +56,172 @@ func (f *Fact) texts() [22]*string {
 		(*string)(&f.Deed), &f.Store, &f.Record, &f.Runs}
 }
 
-// AppendPacked appends f as a [PackedFact].
-func (f *Fact) AppendPacked(dst []byte) []byte {
-	dst = append(dst, byte(bit(f.Known)*packedKnown|bit(f.Deployed)*packedDeployed|bit(f.Untrusted)*packedUntrusted|
+// Clone returns a fact that shares no memory with f.
+func (f *Fact) Clone() Fact {
+	c := *f
+	for _, s := range c.texts() {
+		*s = strings.Clone(*s)
+	}
+	c.Chain, c.Lineage = cloneAll(f.Chain), cloneAll(f.Lineage)
+	return c
+}
+
+func cloneAll(list []string) (all []string) {
+	for _, s := range list {
+		all = append(all, strings.Clone(s))
+	}
+	return all
+}
+
+// Keep holds f, and what goes with it, until it is dropped. Neither f nor its strings are kept.
+func (p *FactPages) Keep(f *Fact, with []byte) PackedFact {
+	b := p.room(f.packedSize(len(with)))
+	k := PackedFact{p.last, uint32(len(b))}
+	b = append(b, byte(bit(f.Known)*packedKnown|bit(f.Deployed)*packedDeployed|bit(f.Untrusted)*packedUntrusted|
 		bit(f.Tainted)*packedTainted|bit(f.Astray)*packedAstray))
-	dst = binary.AppendVarint(binary.AppendVarint(dst, int64(f.Time)), int64(f.Latest-f.Time))
-	texts := f.texts()
-	for i, s := range texts {
-		dst = appendText(dst, *s, texts[:i])
+	b = binary.AppendVarint(binary.AppendVarint(b, int64(f.Time)), int64(f.Latest-f.Time))
+	for _, s := range f.texts() {
+		b = p.appendText(b, *s)
 	}
-	for _, list := range [][]string{f.Chain, f.Lineage} {
-		dst = binary.AppendUvarint(dst, uint64(len(list)))
+	for _, list := range [...][]string{f.Chain, f.Lineage} {
+		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, s := range list {
-			dst = appendText(dst, s, texts[:])
+			b = p.appendText(b, s)
 		}
 	}
-	return dst
+	p.last.text = append(binary.AppendUvarint(b, uint64(len(with))), with...)
+	p.last.facts, p.last.held = p.last.facts+1, p.last.held+1
+	p.pinned, p.held = p.pinned+1, p.held+1
+	return k
 }
 
-// appendText appends a text: twice its length, and itself, or twice the number of the one before
-// it that is the same, and one.
-func appendText(dst []byte, s string, before []*string) []byte {
-	if len(s) > 1 {
-		if i := slices.IndexFunc(before, func(b *string) bool { return *b == s }); i >= 0 {
-			return binary.AppendUvarint(dst, uint64(i)<<1|1)
+// packedSize is how much a fact takes at most.
+func (f *Fact) packedSize(with int) int {
+	n := 1 + (5+len(f.Chain)+len(f.Lineage))*binary.MaxVarintLen64 + with
+	for _, s := range f.texts() {
+		n += binary.MaxVarintLen64 + len(*s)
+	}
+	for _, list := range [...][]string{f.Chain, f.Lineage} {
+		for _, s := range list {
+			n += len(s)
 		}
 	}
-	return append(binary.AppendUvarint(dst, uint64(len(s))<<1), s...)
+	return n
 }
 
-// Unpack returns the fact. Its strings are those of p.
-func (p PackedFact) Unpack() (f Fact) {
-	u := unpacker{p}
+// room returns the last page, or begins another where it has no room for so many bytes.
+func (p *FactPages) room(n int) []byte {
+	if p.last != nil && cap(p.last.text)-len(p.last.text) >= n {
+		return p.last.text
+	}
+	if p.last != nil && p.last.held == 0 {
+		p.pinned -= p.last.facts
+	}
+	p.last = &factPage{text: make([]byte, 0, max(factPageSize, n))}
+	clear(p.stands[:])
+	return p.last.text
+}
+
+// appendText appends twice the length of a text and itself, or twice the place in the page
+// where it stands, and one.
+func (p *FactPages) appendText(b []byte, s string) []byte {
+	if len(s) >= leastText {
+		stands := &p.stands[xxhash.Sum64String(s)%uint64(len(p.stands))]
+		if at := *stands; at != 0 {
+			if u := (unpacker{b, at - 1}); u.text() == s {
+				return binary.AppendUvarint(b, uint64(at-1)<<1|1)
+			}
+		}
+		*stands = uint32(len(b)) + 1
+	}
+	return append(binary.AppendUvarint(b, uint64(len(s))<<1), s...)
+}
+
+// Drop says that a fact is not held any more. What was unpacked from it stays valid.
+func (p *FactPages) Drop(k PackedFact) {
+	p.held--
+	if k.page.held--; k.page.held == 0 && k.page != p.last {
+		p.pinned -= k.page.facts
+	}
+}
+
+// Sparse reports whether so little is held of what the pages take that it is worth while to
+// hold it by other ones.
+func (p *FactPages) Sparse() bool { return p.pinned > 2*p.held+fewPinned }
+
+// Unpack returns the fact, and what goes with it. Their strings are in the memory of the page.
+func (k PackedFact) Unpack() (f Fact, with string) {
+	u := unpacker{k.page.text, k.at}
 	flags := u.byte()
 	f.Known, f.Deployed, f.Untrusted = flags&packedKnown != 0, flags&packedDeployed != 0, flags&packedUntrusted != 0
 	f.Tainted, f.Astray = flags&packedTainted != 0, flags&packedAstray != 0
 	f.Time = u.time()
 	f.Latest = f.Time + u.time()
-	texts := f.texts()
-	for _, s := range texts {
-		*s = u.text(texts[:])
+	for _, s := range f.texts() {
+		*s = u.text()
 	}
-	f.Chain, f.Lineage = u.list(texts[:]), u.list(texts[:])
-	return f
-}
-
-// Agent is whose fact it is.
-func (p PackedFact) Agent() string {
-	agent, _, _ := p.Told()
-	return agent
+	f.Chain, f.Lineage = u.list(), u.list()
+	return f, u.take(u.number())
 }
 
 // Told is which agent's event says so, and when it was.
-func (p PackedFact) Told() (agent, event string, at event.Timestamp) {
-	u := unpacker{p}
+func (k PackedFact) Told() (agent, event string, at event.Timestamp) {
+	u := unpacker{k.page.text, k.at}
 	u.byte()
 	at = u.time()
 	u.time()
-	agent = u.text(nil)
-	return agent, u.text([]*string{&agent}), at
+	agent = u.text()
+	return agent, u.text(), at
 }
 
-// An unpacker takes a packed fact apart. The texts it returns are in the memory of the fact.
-type unpacker struct{ rest PackedFact }
+// An unpacker reads a page from a place on. The texts it returns are in the memory of the page.
+type unpacker struct {
+	page []byte
+	at   uint32
+}
 
 func (u *unpacker) byte() byte {
-	b := u.rest[0]
-	u.rest = u.rest[1:]
+	b := u.page[u.at]
+	u.at++
 	return b
 }
 
-// number takes an unsigned number off.
-func (u *unpacker) number() (v uint64) {
-	for shift := 0; ; shift += 7 {
-		b := u.byte()
-		v |= uint64(b&0x7f) << shift
-		if b < 0x80 {
-			return v
-		}
-	}
+func (u *unpacker) number() uint64 {
+	v, n := binary.Uvarint(u.page[u.at:])
+	u.at += uint32(n)
+	return v
 }
 
 func (u *unpacker) time() event.Timestamp {
-	v := u.number()
-	return event.Timestamp(v>>1) ^ -event.Timestamp(v&1)
+	v, n := binary.Varint(u.page[u.at:])
+	u.at += uint32(n)
+	return event.Timestamp(v)
 }
 
-// text takes a text off, or finds it among those before it.
-func (u *unpacker) text(before []*string) string {
+func (u *unpacker) take(n uint64) string {
+	s := unsafe.String(unsafe.SliceData(u.page[u.at:]), n) // nobody writes there again
+	u.at += uint32(n)
+	return s
+}
+
+func (u *unpacker) text() string {
 	v := u.number()
 	if v&1 != 0 {
-		return *before[v>>1]
+		at := unpacker{u.page, uint32(v >> 1)}
+		v = at.number()
+		return at.take(v >> 1)
 	}
-	s := u.rest[:v>>1]
-	u.rest = u.rest[v>>1:]
-	return string(s)
+	return u.take(v >> 1)
 }
 
-func (u *unpacker) list(before []*string) []string {
+func (u *unpacker) list() []string {
 	n := u.number()
 	if n == 0 {
 		return nil
 	}
 	list := make([]string, n)
 	for i := range list {
-		list[i] = u.text(before)
+		list[i] = u.text()
 	}
 	return list
 }

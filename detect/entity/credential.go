@@ -22,7 +22,7 @@ func (e *Engine) credential(f *detect.Fact, g *group) []detect.Finding {
 		}
 		t.handed[strings.Clone(f.Delegate)] = true
 	}
-	if len(t.forms) >= maxForms && !slices.ContainsFunc(t.forms, func(x form) bool { return x.name == f.Agent }) {
+	if len(t.forms) >= maxForms && !slices.ContainsFunc(t.forms, func(x form) bool { return byAgent.same(x.fact(), f) }) {
 		return nil
 	}
 	var found []detect.Finding
@@ -50,9 +50,6 @@ func (e *Engine) credential(f *detect.Fact, g *group) []detect.Finding {
 	}
 	return found
 }
-
-// byAgent tells the forms of a credential apart.
-func byAgent(f *detect.Fact) string { return f.Agent }
 
 func issuer(f *detect.Fact) string {
 	if f.Credential.Issuer == "" {

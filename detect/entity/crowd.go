@@ -97,8 +97,6 @@ func (e *Engine) gather(f *detect.Fact, g *group) []detect.Finding {
 		return nil
 	}
 	c.spoken = true
-	own := e.pack(f).Unpack() // what is found stays
-	f = &own
 	k, name := gatherings(f.Kind), f.Entity
 	if f.Kind == detect.RecordFact {
 		name = f.Store + "/" + f.Record

@@ -42,14 +42,13 @@ func (e *Engine) deployment(f *detect.Fact, g *group) []detect.Finding {
 		t.crew = &crew{}
 	}
 	c := t.crew
-	c.alone = slices.DeleteFunc(c.alone, func(x form) bool { return x.name == f.Runs && x.first.Agent() != f.Agent })
+	c.alone = e.forget(c.alone, func(alone *detect.Fact) bool { return alone.Runs == f.Runs && alone.Agent != f.Agent })
 	if f.Deployed && c.first(f) {
 		if len(c.alone) >= maxForms {
+			e.pages.Drop(c.alone[0].first)
 			c.alone = slices.Delete(c.alone, 0, 1)
 		}
-		x := form{first: e.pack(f)}
-		x.name = x.fact().Runs
-		c.alone = append(c.alone, x)
+		c.alone = append(c.alone, form{first: e.pages.Keep(f, nil)})
 	}
 	c.serve(f)
 	var found []detect.Finding
@@ -126,10 +125,10 @@ func (m member) rank(at event.Timestamp) uint64 {
 
 // staying is how many others were at work with something else when they should have followed.
 func (c *crew) staying(x *form) (n int) {
-	agent, _, since := x.first.Told()
-	who, what := person("agent", agent), person("runs", x.name)
+	own := x.fact()
+	who, what := person("agent", own.Agent), person("runs", own.Runs)
 	for _, m := range c.members {
-		if m.agent != who && m.runs != what && m.at.Sub(since) >= followIn {
+		if m.agent != who && m.runs != what && m.at.Sub(own.Time) >= followIn {
 			n++
 		}
 	}

@@ -30,6 +30,7 @@ type Engine struct {
 	limit   int // of entities
 	stats   Stats
 	sources []string // of the findings of the fact observed last
+	pages   *detect.FactPages
 	buf     []byte
 }
 
@@ -51,7 +52,7 @@ const maxEntities = 250_000
 
 // New returns an engine that knows no entity. All facts of a group come to one engine.
 func New(r detect.Rules) *Engine {
-	e := &Engine{rules: r, joint: map[string]joint{}, things: map[string]*thing{}, groups: map[string]*group{}, limit: maxEntities}
+	e := &Engine{rules: r, joint: map[string]joint{}, things: map[string]*thing{}, groups: map[string]*group{}, limit: maxEntities, pages: &detect.FactPages{}}
 	for _, j := range r.Joint {
 		e.joint[j.Name] = joint{j.Prior, j.Share * r.Budget}
 	}
@@ -94,6 +95,7 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 	case detect.DestinationFact, detect.PrincipalFact:
 		found = e.gather(f, g)
 	}
+	e.tidy()
 	e.stats.Findings += uint64(len(found))
 	return found
 }
@@ -102,12 +104,6 @@ func (e *Engine) Observe(f *detect.Fact) []detect.Finding {
 // that all which is known of the thing came by: empty where there are several,
 // so that nobody can make a claim about another look like that other's own word.
 func (e *Engine) Sources() []string { return e.sources }
-
-// pack returns a fact to keep.
-func (e *Engine) pack(f *detect.Fact) detect.PackedFact {
-	e.buf = f.AppendPacked(e.buf[:0])
-	return detect.PackedFact(e.buf)
-}
 
 // known is how long a thing must have been known before another form of it is a change.
 const known = 24 * time.Hour
@@ -141,9 +137,12 @@ func (e *Engine) finding(c claim) detect.Finding {
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{c.detector, c.on.Tenant}, c.about...), "\x00")))
 	evidence := make([]string, 0, len(c.evidence)+1)
 	for _, f := range append(c.evidence, c.on) {
-		evidence = append(evidence, f.Event)
+		evidence = append(evidence, strings.Clone(f.Event))
 	}
-	f := c.on
+	for i := range c.entities {
+		c.entities[i].Name = strings.Clone(c.entities[i].Name)
+	}
+	f := c.on.Clone()
 	return detect.Finding{
 		ID: hex.EncodeToString(sum[:16]), Detector: c.detector, Threat: c.threat, Severity: c.severity, Time: f.Time,
 		Agent: f.Agent, Role: f.Role, Tenant: f.Tenant, Session: f.Session, User: f.User, Parent: f.Parent, Credential: f.Credential,

@@ -2,7 +2,6 @@ package entity
 
 import (
 	"cmp"
-	"encoding/binary"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -22,8 +21,8 @@ import (
 type Queue struct {
 	line  []held // a heap: each is before the two behind twice its index
 	limit int
-	came  uint64      // facts
-	pages pages       // in which they are
+	came  uint64 // facts
+	pages *detect.FactPages
 	fact  detect.Fact // given out last
 	buf   []byte
 
@@ -35,13 +34,13 @@ type Queue struct {
 type held struct {
 	at   event.Timestamp
 	no   uint64
-	text string // how long what goes with the fact is, that, and the packed fact
+	fact detect.PackedFact
 }
 
 // NewQueue returns a queue that holds so many facts at most, and knows as many
 // when they come again.
 func NewQueue(limit int) *Queue {
-	return &Queue{limit: limit, lately: map[uint64]struct{}{}}
+	return &Queue{limit: limit, pages: &detect.FactPages{}, lately: map[uint64]struct{}{}}
 }
 
 // Add takes a fact in, and what goes with it, and reports whether it is new: one that
@@ -59,42 +58,46 @@ func (q *Queue) Add(f *detect.Fact, with []byte) bool {
 		delete(q.lately, *oldest)
 		*oldest = p
 	}
-	q.buf = f.AppendPacked(append(binary.LittleEndian.AppendUint32(q.buf[:0], uint32(len(with))), with...))
-	q.push(held{f.Place(), q.came, keep(&q.pages, q.buf)})
+	q.push(held{f.Place(), q.came, q.pages.Keep(f, with)})
 	q.came++
-	q.gather()
+	q.tidy()
 	return true
 }
 
 // Next gives out the first fact and what goes with it, if its place is not after until or
-// if one is too many. The fact is valid until the next call, its strings for as long as somebody has them.
+// if one is too many. The fact is valid until the next call.
 func (q *Queue) Next(until event.Timestamp) (f *detect.Fact, with string, ok bool) {
 	if len(q.line) == 0 || len(q.line) <= q.limit && q.line[0].at > until {
 		return nil, "", false
 	}
 	h := q.pop()
-	q.pages.drop(h.text)
-	q.gather()
-	with, fact := h.parts()
-	q.fact = fact.Unpack()
+	q.pages.Drop(h.fact)
+	q.tidy()
+	q.fact, with = h.fact.Unpack()
 	return &q.fact, with, true
 }
 
 // Len is how many facts are held.
 func (q *Queue) Len() int { return len(q.line) }
 
-// gather moves what is held to pages of its own, where too much of those it is in is given
-// out already: a page is there for as long as one fact in it.
-func (q *Queue) gather() {
-	if !q.pages.sparse() {
-		return
+// tidy moves what is held to other pages, where most of what came with it is given out, and
+// gives back the room of a line that has become short.
+func (q *Queue) tidy() {
+	if q.pages.Sparse() {
+		pages := &detect.FactPages{}
+		for i := range q.line {
+			fact, with := q.line[i].fact.Unpack()
+			q.line[i].fact = pages.Keep(&fact, []byte(with))
+		}
+		q.pages = pages
 	}
-	line, moved := make([]held, len(q.line), len(q.line)+len(q.line)/4), pages{}
-	for i, h := range q.line {
-		line[i] = held{h.at, h.no, keep(&moved, h.text)}
+	if cap(q.line) > shortLine && len(q.line) < cap(q.line)/4 {
+		q.line = append(make([]held, 0, cap(q.line)/2), q.line...)
 	}
-	q.line, q.pages = line, moved
 }
+
+// shortLine is a line whose room is not worth giving back.
+const shortLine = 1024
 
 // print is the fingerprint of what a fact says, of whom and when, and of whose word it is: who
 // foresees the id of an event could have its true facts left out by telling them first.
@@ -106,23 +109,13 @@ func (q *Queue) print(f *detect.Fact) uint64 {
 	return xxhash.Sum64(q.buf)
 }
 
-// parts are what goes with a fact, and the fact.
-func (h held) parts() (with string, f detect.PackedFact) {
-	with = h.text[4:]
-	n := uint32(h.text[0]) | uint32(h.text[1])<<8 | uint32(h.text[2])<<16 | uint32(h.text[3])<<24
-	return with[:n], detect.PackedFact(with[n:])
-}
-
-func (h held) agent() string {
-	_, f := h.parts()
-	return f.Agent()
-}
-
 func (h held) before(other held) bool {
 	if h.at != other.at {
 		return h.at < other.at
 	}
-	return cmp.Or(strings.Compare(h.agent(), other.agent()), cmp.Compare(h.no, other.no)) < 0
+	agent, _, _ := h.fact.Told()
+	others, _, _ := other.fact.Told()
+	return cmp.Or(strings.Compare(agent, others), cmp.Compare(h.no, other.no)) < 0
 }
 
 // push adds to the heap.

@@ -44,11 +44,6 @@ func (e *Engine) record(f *detect.Fact, g *group) []detect.Finding {
 // acts are effectful calls on the word of a record, by agent and session.
 type acts struct{ all, astray []form }
 
-// byWriting tells apart what two sources say of one event: who foresees its id tells of another writing.
-func byWriting(f *detect.Fact) string { return f.Event + "\x00" + f.Source }
-
-func bySession(f *detect.Fact) string { return f.Agent + "\x00" + f.Session }
-
 // acted finds an effectful call on the word of a memory record whose content came
 // from outside and which another agent wrote, however long ago: what was written
 // last before the call counts. Where a store's records from outside are

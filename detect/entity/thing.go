@@ -32,19 +32,6 @@ type thing struct {
 	doubted bool // they would be, but for verdicts
 }
 
-// A form is one way in which a thing was met, and the earliest fact of it.
-type form struct {
-	name   string
-	first  detect.PackedFact
-	who    []uint32 // agents and roles that met it, the first sixteen
-	judged bool
-}
-
-const (
-	maxForms = 8
-	maxWho   = 16
-)
-
 // thing returns what is known of an entity, or of a part of it that has a name.
 func (e *Engine) thing(f *detect.Fact, more ...string) *thing {
 	key := f.AppendKey(e.buf[:0])
@@ -75,86 +62,38 @@ func (e *Engine) makeRoom() {
 		return cmp.Or(cmp.Compare(a.last, b.last), strings.Compare(a.key, b.key))
 	})
 	for _, t := range all[:max(len(all)-e.limit*7/8, 1)] {
+		t.each(func(x *form) { e.pages.Drop(x.first) })
 		delete(e.things, t.key)
 		e.stats.Forgotten++
 	}
 }
 
-// meet takes a form of a thing in and returns the forms that are to be judged
-// for it: the form itself where it is new, and those that turn out to be later
-// than one that was met before them. A thing has eight forms at most: the one
-// judged longest ago makes room, never the earliest. What is returned is valid until
-// another one is met.
-func (e *Engine) meet(forms *[]form, name func(*detect.Fact) string, f *detect.Fact) (due []*form) {
-	called := name(f)
-	i := slices.IndexFunc(*forms, func(x form) bool { return x.name == called })
-	if i < 0 {
-		if len(*forms) >= maxForms {
-			*forms = slices.Delete(*forms, 1, 2)
-		}
-		i = len(*forms)
-		*forms = append(*forms, form{})
+// each calls fn for the forms of all kinds.
+func (t *thing) each(fn func(*form)) {
+	all := [4][]form{t.forms}
+	if t.acts != nil {
+		all[1], all[2] = t.acts.all, t.acts.astray
 	}
-	x := &(*forms)[i]
-	if x.first == "" || x.met(f) > 0 {
-		x.first = e.pack(f)
-		x.name = name(x.fact()) // in its memory
+	if t.crew != nil {
+		all[3] = t.crew.alone
 	}
-	x.seenBy(f)
-	if len(*forms) == 1 {
-		return nil
-	}
-	slices.SortFunc(*forms, func(a, b form) int {
-		_, first, at := a.first.Told()
-		_, second, then := b.first.Told()
-		return cmp.Or(cmp.Compare(at, then), strings.Compare(first, second))
-	})
-	for i := range (*forms)[1:] {
-		if x := &(*forms)[i+1]; !x.judged {
-			due = append(due, x)
-		}
-	}
-	return due
-}
-
-// since is when a form was met first.
-func (x *form) since() event.Timestamp {
-	_, _, at := x.first.Told()
-	return at
-}
-
-// met says whether that was before the event of f: then it is negative.
-func (x *form) met(f *detect.Fact) int {
-	_, id, at := x.first.Told()
-	return cmp.Or(cmp.Compare(at, f.Time), strings.Compare(id, f.Event))
-}
-
-// before returns the forms that were met before x, oldest first.
-func before(forms []form, x *form) []form {
-	i := 0
-	for &forms[i] != x {
-		i++
-	}
-	return forms[:i]
-}
-
-// fact is the earliest fact of a form.
-func (x *form) fact() *detect.Fact {
-	f := x.first.Unpack()
-	return &f
-}
-
-func (x *form) seenBy(f *detect.Fact) {
-	for _, who := range [...]uint32{person("agent", f.Agent), person("role", f.Role)} {
-		if who != 0 && len(x.who) < maxWho && !slices.Contains(x.who, who) {
-			x.who = append(x.who, who)
+	for _, forms := range all {
+		for i := range forms {
+			fn(&forms[i])
 		}
 	}
 }
 
-// familiar reports whether the agent of f, or one of the same role, met this form.
-func (x *form) familiar(f *detect.Fact) bool {
-	return slices.Contains(x.who, person("agent", f.Agent)) || f.Role != "" && slices.Contains(x.who, person("role", f.Role))
+// tidy moves the facts that are kept to other pages, where most of what came with them is forgotten.
+func (e *Engine) tidy() {
+	if !e.pages.Sparse() {
+		return
+	}
+	pages := &detect.FactPages{}
+	for _, t := range e.things {
+		t.each(func(x *form) { x.first = pages.Keep(x.fact(), nil) })
+	}
+	e.pages = pages
 }
 
 // person is the fingerprint of an agent or a role; 0 stands for no name.

@@ -15,7 +15,7 @@ func (e *Engine) definition(f *detect.Fact, g *group) []detect.Finding {
 	t := e.thing(f, f.Tool)
 	u := g.unit(f.Entity)
 	var found []detect.Finding
-	for _, x := range e.meet(&t.forms, func(f *detect.Fact) string { return f.Hash }, f) {
+	for _, x := range e.meet(&t.forms, byHash, f) {
 		was, own := before(t.forms, x), x.fact()
 		last := was[len(was)-1].fact()
 		if own.Time.Sub(was[0].since()) < known {
@@ -52,7 +52,7 @@ func (e *Engine) offer(f *detect.Fact, g *group) []detect.Finding {
 	t := e.thing(f)
 	u := g.unit(f.Entity)
 	var found []detect.Finding
-	for _, x := range e.meet(&t.forms, func(f *detect.Fact) string { return f.Server }, f) {
+	for _, x := range e.meet(&t.forms, byServer, f) {
 		own := x.fact()
 		var had *detect.Fact
 		for _, b := range before(t.forms, x) {
