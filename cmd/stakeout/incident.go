@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -118,84 +117,4 @@ all of it in order of time. What became part of it from other incidents is there
 	}
 	mustSucceed(addFormat(cmd, &out))
 	return cmd
-}
-
-func printIncident(w io.Writer, f store.IncidentFile) error {
-	var b strings.Builder
-	line := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
-	i := f.Incident
-	line("incident %s: %s, %s", i.ID, state(i), detect.Severity(i.Severity))
-	line("agent %s, session %s, %s from %s to %s", i.Agent, i.Session, counted(int(i.Count), "finding"), when(i.First), when(i.Last))
-	if i.Risk != nil {
-		line("risk %.0f of 100 (%s) at %s", i.Risk.Score, i.Risk.Level, when(i.Risk.Time))
-	}
-	if i.AgentCount > 1 {
-		more := ""
-		if n := i.AgentCount - len(i.Agents); n > 0 {
-			more = fmt.Sprintf(" and %d more", n)
-		}
-		line("%d agents: %s%s", i.AgentCount, strings.Join(i.Agents, ", "), more)
-	}
-	for _, e := range i.Entities {
-		line("about %s %s", e.Kind, e.Name)
-	}
-	if i.Into != "" {
-		line("became part of incident %s: what comes later is there", i.Into)
-	}
-	for _, id := range i.Merged {
-		line("incident %s became part of it", id)
-	}
-	if i.Acknowledged != 0 {
-		line("acknowledged %s", when(i.Acknowledged))
-	}
-	if i.By != "" {
-		line("decided by %s: %s", i.By, i.Why)
-	}
-	for _, d := range f.Findings {
-		line("")
-		line("%s  %s  %s", when(d.Finding.Time), d.Finding.Detector, d.Finding.Reason)
-		line("  observed  %s", d.Finding.Observed)
-		line("  baseline  %s", d.Finding.Baseline)
-		for _, n := range d.Finding.Nearest {
-			line("  nearest   %s", n)
-		}
-		if d.Finding.Normal != "" {
-			line("  normal if %s", d.Finding.Normal)
-		}
-		if d.Disposition == nil {
-			continue
-		}
-		for _, part := range []struct {
-			name  string
-			lines []string
-		}{{"query", d.Disposition.Query}, {"think", d.Disposition.Think}} {
-			for _, l := range part.lines {
-				line("  %-7s %s", part.name, l)
-			}
-		}
-		r := d.Disposition.Report
-		line("  %-7s %s, confidence %s", "report", r.Verdict, r.Confidence)
-		for _, l := range r.Recommend {
-			line("          %s", l)
-		}
-		for _, l := range r.Breaks {
-			line("          would break %s", l)
-		}
-		if d.Draft != nil {
-			line("  draft (by model %s, unverified): %s", d.Draft.Model, d.Draft.Text)
-		}
-	}
-	if len(f.Actions) > 0 {
-		line("")
-	}
-	for _, o := range f.Actions {
-		line("%s  %s %s  %s  %s", when(o.Time), o.Action.Kind, o.Status, o.Action.ID, o.Detail)
-	}
-	line("")
-	line("timeline")
-	for _, m := range f.Timeline {
-		line("%s  %-8s %s  %s", m.Time.Time().Format("2006-01-02 15:04:05.000"), m.What, m.Agent, m.Text)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

@@ -28,9 +28,6 @@ type NATSConfig struct {
 	TLS *tls.Config `koanf:"-"`
 }
 
-// DefaultNATSConfig listens where NATS usually does. It lacks Dir.
-func DefaultNATSConfig() NATSConfig { return NATSConfig{Listen: "127.0.0.1:4222"} }
-
 // Validate lists everything wrong with c.
 func (c NATSConfig) Validate() error {
 	var errs []error
