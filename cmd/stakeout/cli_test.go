@@ -29,7 +29,7 @@ func TestHelp(t *testing.T) {
 			testHelp(t, m[1])
 		}
 	}
-	for _, args := range [][]string{{"nosuch"}, {"up", "extra"}, {"up", "--nosuch"}, {"ship"}, {"approve"}, {"findings", "--format", "xml"}, {"shipp"}, {"audit", "nosuch"}, {"completion", "nosuch"}, {"agents", "reset"}, {"help", "nosuch"}, {"help", "agents", "nosuch"}} {
+	for _, args := range [][]string{{"nosuch"}, {"up", "extra"}, {"up", "--nosuch"}, {"ship"}, {"approve"}, {"findings", "--format", "xml"}, {"shipp"}, {"audit", "nosuch"}, {"completion", "nosuch"}, {"agents", "reset"}, {"agents", "reset", "a"}, {"close", "x"}, {"help", "nosuch"}, {"help", "agents", "nosuch"}} {
 		if r := stakeout(t, args...); r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "stakeout: ") || !strings.HasSuffix(r.err, " --help'\n") {
 			t.Errorf("stakeout %s: exit status %d, want 1 and one line that says where to look:\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
 		}

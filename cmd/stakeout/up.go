@@ -21,10 +21,11 @@ part for which the configuration names another address than the default
 For a server of yours on the usual port write localhost:9092, nats://localhost:4222
 or http://localhost:8123: 127.0.0.1 with that port is the default, and embeds.
 
-The embedded parts listen on their usual ports, 9092, 4222 and 8123, or on free
-ones where those are taken, so kcat, nats, curl and Grafana work against them.
-Health, readiness and metrics are on http://127.0.0.1:9600 (/healthz, /readyz,
-/metrics). Ctrl-C stops everything in order; the data opens again next time.`,
+The embedded parts listen on their usual ports, 9092, 4222 and 8123 (up.kafka, up.nats,
+up.clickhouse; 127.0.0.1:0 is any free one), or on free ones where those are taken,
+so kcat, nats, curl and Grafana work against them.
+Health, readiness and metrics are on http://127.0.0.1:9600 (http.listen: /healthz,
+/readyz, /metrics). Ctrl-C stops everything in order; the data opens again next time.`,
 		Example: example("stakeout up", "stakeout up --set up.dir=/var/lib/stakeout", "stakeout up --set store.url=clickhouses://ch.example.net:9440 --set store.password_file=ch.secret"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

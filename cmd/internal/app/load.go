@@ -28,6 +28,9 @@ func Load(path string, environ []string, settings []string) (Config, error) {
 	k := koanf.New(".")
 	if path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+			if strings.Contains(err.Error(), "into map[string]interface {}") { // the whole of it: a word, or a list
+				return Config{}, fmt.Errorf("read configuration %s: is no YAML of settings, want such as 'stakeout config' prints", path)
+			}
 			return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
 		}
 	}

@@ -22,8 +22,9 @@ func TestWrongTypes(t *testing.T) {
 	}
 }
 
-// TestNumbersWithoutUnit has a time of a file lack its unit: 30 is no 30 ns, nor 30 s.
-func TestNumbersWithoutUnit(t *testing.T) {
+// TestWrongFiles reads files that are wrong as people write them: a time without its unit
+// (30 is no 30 ns, nor 30 s), no settings at all, a section twice.
+func TestWrongFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "stakeout.yaml")
 	f := func(text, want string) {
 		t.Helper()
@@ -40,6 +41,9 @@ func TestNumbersWithoutUnit(t *testing.T) {
 	f("triage: {link_gap: 1.5}", "triage.link_gap"+want)
 	f("triage: {history: {window: -7}}", "triage.history.window"+want)
 	f("triage: {link_gap: 60s}", "")
+	f("hello", "is no YAML of settings")
+	f("[1]", "is no YAML of settings")
+	f("log: {format: text}\nlog: {format: json}", "line 2: mapping key \"log\" already defined at line 1")
 	f("detect: {replay_age: 0}", "")
 }
 
