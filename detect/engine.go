@@ -158,7 +158,7 @@ func (e *Engine) Observe(ev *event.Event, offset int64, src event.Source) []Find
 		e.stats.Unknown++
 	}
 	astray := a.profile.volumes.astray(ev) // before it learns the destination
-	found := e.judge(ev, a, time.Duration(src.Ahead)*time.Second)
+	found := e.judge(ev, a, src.Ahead)
 	e.tell(a, ev, astray)
 	e.stats.Findings += uint64(len(found))
 	return found
