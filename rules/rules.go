@@ -57,7 +57,7 @@ func decode(file string, data []byte, v any) error {
 			if !ok {
 				line, what = "1", e
 			}
-			errs = append(errs, fmt.Errorf("%s:%s: %s", file, line, what))
+			errs = append(errs, fmt.Errorf("%s:%s: %s", file, line, inWords(what)))
 		}
 		return errors.Join(errs...)
 	case errors.Is(err, io.EOF):

@@ -40,8 +40,9 @@ func TestDetectionRefusals(t *testing.T) {
 	}
 	f("", "my.yaml: is empty")
 	f("version: a\nbudget: 0.01\ndetectors: {privilege_drift: {share: 0.5}}\n---\nversion: b\n", "my.yaml: holds more than one document, want one")
-	f("version: a\nbudgets: 1\n", "my.yaml:2: field budgets not found in type rules.detection")
-	f("version: a\nbudget: often\n", "my.yaml:2: cannot unmarshal !!str `often` into float64")
+	f("version: a\nbudgets: 1\n", "my.yaml:2: budgets: is no key here")
+	f("version: a\nbudget: often\n", "my.yaml:2: is \"often\", want a number")
+	f("version: a\ndetectors: [x]\n", "my.yaml:2: is a list, want a mapping")
 	f("budget: 0\ndetectors:\n  privilege_drift:\n    share: 2\n  telepathy: {share: 0.1}\n", strings.Join([]string{
 		"my.yaml:1: version: is missing, want a name that findings can quote",
 		"my.yaml:5: detectors.telepathy: is no detector, want one of " + names(),
@@ -66,8 +67,8 @@ func TestBOMRefusals(t *testing.T) {
 		}
 	}
 	const missing = ", or no such section, which holds nothing of its kind against anybody"
-	f("bom:\n  models: [a]\n  tools: [b]\n", "my.yaml:7: field tools not found in type detect.BOM")
-	f("bom:\n  models: {a: b}\n", "my.yaml:6: cannot unmarshal !!map into []string")
+	f("bom:\n  models: [a]\n  tools: [b]\n", "my.yaml:7: tools: is no key here")
+	f("bom:\n  models: {a: b}\n", "my.yaml:6: is a mapping, want a list")
 	f("bom:\n  models:\n", "my.yaml:6: bom: is empty, want models, servers or builds"+missing)
 	f("bom:\n  models: []\n  servers: []\n  builds: []\n", "my.yaml:6: bom.models: is empty, want names of models"+missing,
 		"my.yaml:7: bom.servers: is empty, want servers"+missing, "my.yaml:8: bom.builds: is empty, want builds"+missing)
