@@ -61,14 +61,11 @@ func flow(v View) occasion {
 		return occasion{}
 	}
 	o := occasion{trial: true}
-	before := v.Profile.habit(flows)
 	if arg, source := untrusted(v); arg != "" {
 		o.item = hash(source, ev.Tool, arg)
-		o.odd = !before.knows(o.item) && (!wanted(v) || elsewhere(v))
-	} else if arg, origin := unvouched(v); arg != "" && strays(v) {
-		asked, told := v.Session.asked(ev.Effect)
-		o.item = unvouchedItem(ev, arg, origin)
-		o.odd = told && !asked && (ev.Destination == "" || elsewhere(v)) && !before.knows(o.item)
+		o.odd = !v.Profile.habit(flows).knows(o.item) && (!wanted(v) || elsewhere(v))
+	} else if strays(v) {
+		o.item, o.odd = unsaid(v)
 	}
 	return o
 }

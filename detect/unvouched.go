@@ -22,6 +22,19 @@ func unvouched(v View) (arg string, origin event.Origin) {
 	return arg, origin
 }
 
+// unsaid is the flow of a value that nobody vouches for, 0 for none, and whether it is odd:
+// it is new to the agent, and so is where the call goes, which surely nobody asked for.
+func unsaid(v View) (item uint64, odd bool) {
+	ev := v.Event
+	arg, origin := unvouched(v)
+	if arg == "" {
+		return 0, false
+	}
+	item = unvouchedItem(ev, arg, origin)
+	asked, told := v.Session.asked(ev.Effect)
+	return item, told && !asked && (ev.Destination == "" || elsewhere(v)) && !v.Profile.habit(flows).knows(item)
+}
+
 // unvouchedItem is the flow of a value into an argument; its first part is no tool's name.
 func unvouchedItem(ev *event.Event, arg string, origin event.Origin) uint64 {
 	return hash("\x00", string(origin), ev.Tool, arg)
