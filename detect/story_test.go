@@ -2,37 +2,27 @@ package detect_test
 
 import (
 	"bytes"
-	"cmp"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/tools/txtar"
 
 	"github.com/stakeout-project/stakeout/detect"
+	"github.com/stakeout-project/stakeout/detect/story"
 	"github.com/stakeout-project/stakeout/ingest/event"
 )
 
 var update = flag.Bool("update", false, "rewrite the findings of the stories")
 
-// TestStories replays testdata/*.txtar. A story's events are JSON lines; a line
-//
-//	repeat 300 every 1h {...}
-//
-// stands for as many events, the first at the time given, %d in it for the
-// number. A line
-//
-//	operate false_positive first_use {...}
-//
-// is a person's decision, which the event carries. The events of all lines are put in order of time. The section rules, where a
-// story has one, is the bill of materials beside the rules that are the default.
+// TestStories replays testdata/*.txtar, whose events are written as [story.Events]
+// reads them. The section rules, where a story has one, is the bill of materials
+// beside the rules that are the default.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -40,26 +30,26 @@ func TestStories(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			story, err := txtar.ParseFile(file)
+			told, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got bytes.Buffer
-			for _, f := range replay(t, storyRules(t, story), section(t, story, "events")) {
+			for _, f := range replay(t, storyRules(t, told), section(t, told, "events")) {
 				fmt.Fprintf(&got, "%s %s %s p=%.2g\n  %s\n  observed: %s\n  baseline: %s\n  evidence: %s\n",
 					f.Detector, f.Event, f.Threat, f.PValue, f.Reason, f.Observed, f.Baseline, strings.Join(f.Evidence, " "))
 			}
 			if *update {
-				for i := range story.Files {
-					if story.Files[i].Name == "findings" {
-						story.Files[i].Data = got.Bytes()
+				for i := range told.Files {
+					if told.Files[i].Name == "findings" {
+						told.Files[i].Data = got.Bytes()
 					}
 				}
-				if err := os.WriteFile(file, txtar.Format(story), 0o644); err != nil {
+				if err := os.WriteFile(file, txtar.Format(told), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if diff := gocmp.Diff(string(section(t, story, "findings")), got.String()); diff != "" {
+			if diff := gocmp.Diff(string(section(t, told, "findings")), got.String()); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
@@ -105,7 +95,7 @@ func replay(t *testing.T, r detect.Rules, script []byte) []detect.Finding {
 	t.Helper()
 	engine := detect.New(r)
 	var found []detect.Finding
-	all, decisions := events(t, script)
+	all, decisions := story.Events(t, script)
 	for i, ev := range all {
 		if op, ok := decisions[ev]; ok {
 			if err := engine.Operate(op, ev, int64(i), event.Source{}); err != nil {
@@ -116,45 +106,4 @@ func replay(t *testing.T, r detect.Rules, script []byte) []detect.Finding {
 		found = append(found, engine.Observe(ev, int64(i), event.Source{})...)
 	}
 	return found
-}
-
-// events expands a script, and returns the decisions that some of them carry.
-func events(t *testing.T, script []byte) (out []*event.Event, decisions map[*event.Event]detect.Operation) {
-	t.Helper()
-	decisions = map[*event.Event]detect.Operation{}
-	for n, line := range strings.Split(strings.TrimSpace(string(script)), "\n") {
-		count, step := 1, time.Duration(0)
-		if rest, ok := strings.CutPrefix(line, "repeat "); ok {
-			var every string
-			if _, err := fmt.Sscanf(rest, "%d every %s", &count, &every); err != nil {
-				t.Fatalf("line %d: %v", n+1, err)
-			}
-			var err error
-			if step, err = time.ParseDuration(every); err != nil {
-				t.Fatalf("line %d: %v", n+1, err)
-			}
-			line = line[strings.IndexByte(line, '{'):]
-		}
-		op, decision := "", false
-		if rest, ok := strings.CutPrefix(line, "operate "); ok {
-			op, line, decision = rest[:strings.IndexByte(rest, '{')], rest[strings.IndexByte(rest, '{'):], true
-		}
-		for i := range count {
-			text := strings.ReplaceAll(line, "%d", fmt.Sprint(i))
-			var ev event.Event
-			if err := ev.UnmarshalJSON([]byte(text)); err != nil {
-				t.Fatalf("line %d: %v", n+1, err)
-			}
-			ev.Time += event.Timestamp(time.Duration(i) * step)
-			if ev.ID == "" {
-				ev.ID = fmt.Sprintf("%d.%d", n+1, i)
-			}
-			out = append(out, &ev)
-			if decision {
-				decisions[&ev] = detect.Operation(op)
-			}
-		}
-	}
-	slices.SortStableFunc(out, func(a, b *event.Event) int { return cmp.Compare(a.Time, b.Time) })
-	return out, decisions
 }

@@ -70,6 +70,7 @@ func TestImports(t *testing.T) {
 	f("ingest", "ingest/event", "ingest/stream")
 	f("detect", "ingest/event")
 	f("detect/entity", "detect", "ingest/event")
+	f("detect/story", "detect", "ingest/event")
 	f("triage/command", "ingest/event")
 	f("triage", "detect", "ingest/event", "ingest/stream", "triage/command")
 	f("triage/executor", "ingest/event", "triage/command")
