@@ -24,7 +24,7 @@ import (
 // [entity.Cut].
 const CutHeader = "cut"
 
-// maxHeld is how many facts a partition holds back at most, of some 0.3 KB each, and how
+// maxHeld is how many facts a partition holds back at most, of some 0.2 KB each, and how
 // many it knows when they are told again.
 const maxHeld = 32_768
 

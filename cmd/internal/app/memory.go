@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"time"
 )
 
@@ -19,7 +20,7 @@ const (
 // collections, until ctx ends, and what is free and not returned to the system below
 // as much. Go would let it double and keep a tenth. Of a detect role nearly all is
 // profiles and their names, which the collector need not look at, so to
-// collect more often costs little. Who has set GOGC decides himself.
+// collect more often costs little; of a store it is batches. Who has set GOGC decides himself.
 func boundGarbage(ctx context.Context, bytes int64) {
 	if os.Getenv("GOGC") != "" || bytes == 0 {
 		return
@@ -51,4 +52,19 @@ func boundGarbage(ctx context.Context, bytes int64) {
 // growth is by how many percent a heap of which so much is alive may grow.
 func growth(live uint64, bytes int64) int {
 	return int(min(max(float64(bytes)*100/float64(max(live, 1)), leastGC), defaultGC))
+}
+
+// storeGrowth is by how many bytes the heap of a process that stores, and does not detect, may
+// grow between two collections. It holds some 300 MB while it catches up.
+const storeGrowth = 128 << 20
+
+// heapGrowth is the same for a process of these roles; 0: as Go would let it.
+func heapGrowth(cfg Config, roles []Role) int64 {
+	switch {
+	case slices.Contains(roles, Detect):
+		return cfg.Detect.HeapGrowth
+	case slices.Contains(roles, Store):
+		return storeGrowth
+	}
+	return 0
 }

@@ -78,6 +78,10 @@ func run(ctx context.Context, cfg Config, log *slog.Logger, serving func(context
 	if err = p.serve(ctx); err != nil {
 		return err
 	}
+	g.Go(func() error {
+		boundGarbage(ctx, heapGrowth(cfg, roles))
+		return nil
+	})
 	g.Go(func() error { return serving(ctx, p.cfg, p.health) })
 	start := map[Role]func(context.Context) error{Ingest: p.ingest, Detect: p.detect, Triage: p.triage, Store: p.store, Executor: p.executor, Canary: p.canary}
 	ready := make(chan struct{})
@@ -168,10 +172,6 @@ func (p *process) detect(ctx context.Context) error {
 	if policy != nil {
 		g.Go(func() error { return policy.run(ctx) })
 	}
-	g.Go(func() error {
-		boundGarbage(ctx, p.cfg.Detect.HeapGrowth)
-		return nil
-	})
 	g.Go(func() error {
 		return p.client.Run(ctx, stream.Group{Name: p.cfg.Groups.Detect, Topics: []string{p.cfg.Topics.Events}, Progress: true}, opener(d.open))
 	})
