@@ -32,7 +32,9 @@ func BenchmarkParts(b *testing.B) {
 		for b.Loop() {
 			spent -= apart.CPU(b)
 			for n := range 100 * len(lines) {
-				check(b, d.Decode(lines[n%len(lines)], &ev))
+				if err := d.Decode(lines[n%len(lines)], &ev); err != nil { // check would add a quarter to it
+					b.Fatal(err)
+				}
 			}
 			spent += apart.CPU(b)
 		}
