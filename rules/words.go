@@ -8,7 +8,7 @@ import (
 
 var (
 	unknownField = regexp.MustCompile(`^field (.+) not found in type \S+$`)
-	twiceField   = regexp.MustCompile("^field (.+) already set in type \\S+$")
+	twiceField   = regexp.MustCompile(`^field (.+) already set in type \S+$`)
 	otherKind    = regexp.MustCompile("^cannot unmarshal !!(\\w+)(?: `(.*)`)? into (\\S+)$")
 )
 
