@@ -67,10 +67,10 @@ func TestMemory(t *testing.T) {
 	runtime.KeepAlive(e)
 }
 
-// TestFactsThatStayPinNothing has one fact in a hundred wait for long while the others come and
+// TestFactsThatStayPinNothing has one fact in fifty wait for long while the others come and
 // go: those that wait must not keep what came with the others.
 func TestFactsThatStayPinNothing(t *testing.T) {
-	const each, n = 100, 300_000
+	const each, n = 50, 50_000
 	q := entity.NewQueue(2 * n / each)
 	before := alive()
 	for i := range n {
@@ -85,8 +85,10 @@ func TestFactsThatStayPinNothing(t *testing.T) {
 	if q.Len() != n/each {
 		t.Fatalf("%d facts are held, want %d", q.Len(), n/each)
 	}
-	if held := (alive() - before) / float64(q.Len()); held > 1000 { // of up to two more for each, and four pages
-		t.Errorf("a fact that waits for long takes %.0f bytes, want 1000 at most", held)
+	held := (alive() - before) / float64(q.Len())
+	t.Logf("a fact that waits for long takes %.0f bytes", held)
+	if held > 650 { // of up to two more for each, and four pages
+		t.Errorf("a fact that waits for long takes %.0f bytes, want 650 at most", held)
 	}
 	runtime.KeepAlive(q)
 }
