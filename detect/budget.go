@@ -19,12 +19,13 @@ type Wealth float32
 func firstWealth(share float64) Wealth { return Wealth(restored * share) }
 
 const (
-	wealthDays = 3       // of budget that may be saved up
-	restored   = 1.5     // and that are enough to watch on
-	stake      = 1.0 / 4 // of the wealth that one test with a continuous p-value risks
-	reserve    = 1       // days of the budget that such a test leaves in the common wealth,
-	spare      = 1.0 / 2 // and the part of what is beyond them that it may risk instead
-	dearest    = 4.5     // times the share that surprises are expected at, at most, for a detector to watch for them
+	wealthDays = 3        // of budget that may be saved up
+	restored   = 1.5      // and that are enough to watch on
+	stake      = 1.0 / 4  // of the wealth that one test with a continuous p-value risks
+	reserve    = 1        // days of the budget that such a test leaves in the common wealth,
+	spare      = 1.0 / 2  // and the part of what is beyond them that it may risk instead
+	boldest    = 1.0 / 50 // and the level of such a test at most, whatever the budget
+	dearest    = 4.5      // times the share that surprises are expected at, at most, for a detector to watch for them
 
 	settling = time.Minute // how much time is paid for at once, at least
 )
@@ -45,7 +46,8 @@ const (
 // the level that it is compared with: a part of what is there, its own or left by others,
 // and what a day and a half of its share are at most. Where more is left by others than
 // surprises are likely to want in a day, it may be a part of that: a surprise has no level to
-// choose, so only such a test can use what nothing else asks for.
+// choose, so only such a test can use what nothing else asks for; but what comes about once in
+// fifty times is nothing odd, however large the budget.
 //
 // What breaks a declared rule is certain besides: a finding at any wealth, that
 // risks nothing, because chance has no part in it. The question is paid for as if
@@ -135,7 +137,7 @@ func (p purse) decide(t Test, days float64, watching bool) (level float64, found
 		}
 	case t.P > 0:
 		level = min((have.own+have.common)*stake, restored*p.share)
-		level = max(level, float64(have.common-reserve*p.budget)*spare)
+		level = max(level, min(float64(have.common-reserve*p.budget)*spare, boldest))
 		have = p.spend(have, level)
 		found = t.P <= level
 	default:
