@@ -82,12 +82,13 @@ func (h *Histogram) at(privilege string) *cell {
 }
 
 // learn takes one use. The short histogram follows always; the long one, which
-// is the baseline, only where the use is not suspect.
-func (h *Histogram) learn(privilege string, grave, suspect bool) {
+// is the baseline, only where the use is not suspect. A first use that was reported
+// is no evidence of creep besides, or one act would be found twice.
+func (h *Histogram) learn(privilege string, grave, suspect, reported bool) {
 	used := h.at(privilege)
 	used.grave = used.grave || grave && used.id != 0
 	h.seen++
-	if h.seen > 2*shortRun {
+	if h.seen > 2*shortRun && !reported {
 		h.mount(used)
 	}
 	if !suspect {

@@ -27,7 +27,7 @@ func TestTailIsNoSmallerThanItSays(t *testing.T) {
 					i++
 				}
 				for range run {
-					h.learn(names[i], i == 1 || i >= 4, false)
+					h.learn(names[i], i == 1 || i >= 4, false, false)
 					if h.due() && h.seen > 300 {
 						looks++
 						p := h.tail()
@@ -61,13 +61,13 @@ func TestDescribeNamesTheUsual(t *testing.T) {
 		t.Errorf("of nothing: %q", got)
 	}
 	for i := range 100 {
-		h.learn([]string{"a:read", "a:read", "b:read", "c:read", "a-privilege-with-a-long-name:read"}[i%5], false, false)
+		h.learn([]string{"a:read", "a:read", "b:read", "c:read", "a-privilege-with-a-long-name:read"}[i%5], false, false, false)
 	}
 	if got, want := h.describe(), "a:read 40%, b:read 20%, c:read 20%"; got != want {
 		t.Errorf("describe() = %q, want %q", got, want)
 	}
 	for i := range 50 {
-		h.learn(string(rune('A'+i))+":x", false, false)
+		h.learn(string(rune('A'+i))+":x", false, false, false)
 	}
 	if h.used() != cells {
 		t.Errorf("%d cells in use, want %d", h.used(), cells)
@@ -79,13 +79,13 @@ func TestNearestPrivilegesOfAnAgent(t *testing.T) {
 	for i := range 100 {
 		switch {
 		case i%10 == 0:
-			h.learn("crm:update", true, false)
+			h.learn("crm:update", true, false, false)
 		case i%10 == 1:
-			h.learn("mail:export", true, false)
+			h.learn("mail:export", true, false, false)
 		case i%10 < 5:
-			h.learn("wiki:read", false, false)
+			h.learn("wiki:read", false, false, false)
 		default:
-			h.learn("crm:read", false, false)
+			h.learn("crm:read", false, false, false)
 		}
 	}
 	got := h.nearest("crm:export")

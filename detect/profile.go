@@ -143,7 +143,7 @@ func (p *Profile) learn(v View, suspect, reported bool) {
 		}
 	}
 	if ev.Privilege != "" {
-		p.privileges.learn(ev.Privilege, impactful(ev), suspect || p.drifted)
+		p.privileges.learn(ev.Privilege, impactful(ev), suspect || p.drifted, reported && v.occasions[privilegesUsed].odd)
 		p.review()
 	}
 	p.anchors.learn(ev)
