@@ -96,7 +96,7 @@ func (d *Decoder) object(ev *Event) bool {
 // field it is; guess is the one that it probably is, because events of one kind
 // have their fields in one order. That spares looking at the name twice.
 func (d *Decoder) member(guess field) (field, bool) {
-	if key := fieldKeys[guess]; d.begins(key) {
+	if key := fieldKeys[guess]; guess != fLine && d.begins(key) {
 		d.i += len(key)
 		return guess, true
 	}

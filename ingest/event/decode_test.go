@@ -341,3 +341,19 @@ func TestAppendJSONReplacesWhatIsNotUTF8(t *testing.T) {
 }
 
 func nan() float64 { var zero float64; return zero / zero }
+
+// Where a field that is not ours stood in the line before, a name is due as ever: nothing
+// stands for one, and least of all a NUL, which is nowhere valid.
+func TestNothingStandsForAName(t *testing.T) {
+	var d Decoder
+	var ev Event
+	if err := d.Decode([]byte(head+`,"x":1}`), &ev); err != nil {
+		t.Fatal(err)
+	}
+	for _, rest := range []string{",\x001}", ",\x00:1}", ",1}", ",:1}"} {
+		line := []byte(head + rest)
+		if err, want := d.Decode(line, &ev), new(Decoder).Decode(line, new(Event)); err == nil || err.Error() != want.Error() {
+			t.Errorf("Decode(%q) = %v, want %v", line, err, want)
+		}
+	}
+}

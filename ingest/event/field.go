@@ -120,14 +120,13 @@ var fieldNames = [...]string{
 func FieldNames() []string { return append([]string(nil), fieldNames[:fLine]...) }
 
 // fieldKeys are the names as members of an object begin that leave white space out.
-// That of fLine begins none.
+// fLine has none.
 var fieldKeys = quoteNames()
 
 func quoteNames() (keys [fLine + 1]string) {
 	for f := range fLine {
 		keys[f] = `"` + fieldNames[f] + `":`
 	}
-	keys[fLine] = "\x00"
 	return keys
 }
 
