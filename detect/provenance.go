@@ -118,7 +118,7 @@ func (d Provenance) Explain(v View) Claim {
 		wish = fmt.Sprintf("the user did not ask for effect %s", ev.Effect)
 	}
 	c := Claim{
-		Reason:   fmt.Sprintf("%s called %s with %s taken from %s", ev.Agent, ev.Tool, arg, from),
+		Reason:   fmt.Sprintf("%s called %s with %q taken from %s", ev.Agent, ev.Tool, arg, from),
 		Observed: fmt.Sprintf("%s -> %s.%s, effect %s; %s", from, ev.Tool, arg, ev.Effect, wish),
 		Baseline: fmt.Sprintf("in %d effectful calls, %.1f unasked ones by a new way; %d ways known", n.trials, n.surprises, n.known()),
 		Normal:   normal,

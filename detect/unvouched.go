@@ -66,7 +66,7 @@ func (d Provenance) explainUnvouched(v View) Claim {
 		normal += ", or a destination that the agent knows"
 	}
 	return Claim{
-		Reason:   fmt.Sprintf("%s called %s, unasked, with %s taken from %s, as it never did", ev.Agent, ev.Tool, arg, from),
+		Reason:   fmt.Sprintf("%s called %s, unasked, with %q taken from %s, as it never did", ev.Agent, ev.Tool, arg, from),
 		Observed: fmt.Sprintf("%s -> %s.%s, effect %s; %s", from, ev.Tool, arg, ev.Effect, wish),
 		Baseline: fmt.Sprintf("in %d effectful calls, %.1f unasked ones by a new way; %d ways known", n.trials, n.surprises, n.known()),
 		Normal:   normal,
