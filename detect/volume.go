@@ -292,6 +292,8 @@ func (p *Volumes) learn(v View, suspect, reported bool) {
 	p.loop.learn(ev, reported)
 	if leaves(ev) {
 		p.left(v, suspect, reported, odd[beaconings], before[bytesOut] == 0 && after[bytesOut] > 0)
+	} else if effectful(ev) && ev.Destination != "" && !suspect && !reported {
+		p.known.learn(hash(ev.Destination)) // whom it pays, or whose access it changes, is no stranger either
 	}
 }
 
