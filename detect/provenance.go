@@ -61,7 +61,7 @@ func flow(v View) occasion {
 		return occasion{}
 	}
 	o := occasion{trial: true}
-	if arg, source := untrusted(v); arg != "" {
+	if arg, source, ok := untrusted(v); ok {
 		o.item = hash(source, ev.Tool, arg)
 		o.odd = !v.Profile.habit(flows).knows(o.item) && (!wanted(v) || elsewhere(v))
 	} else if strays(v) {
@@ -81,18 +81,19 @@ func elsewhere(v View) bool {
 }
 
 // untrusted returns an argument with a value from untrusted content, and the
-// tool it came through: one of an unknown flow if there is any.
-func untrusted(v View) (arg, source string) {
+// tool it came through: one of an unknown flow if there is any. Whether there is one, its name does
+// not say: it may be empty.
+func untrusted(v View) (arg, source string, ok bool) {
 	for _, m := range v.Event.ArgOrigins {
 		if m.Value != event.FromUntrusted {
 			continue
 		}
 		src, _ := v.Event.ArgSources.Lookup(m.Key)
-		if arg == "" || !v.Profile.habit(flows).knows(hash(src, v.Event.Tool, m.Key)) {
-			arg, source = m.Key, src
+		if !ok || !v.Profile.habit(flows).knows(hash(src, v.Event.Tool, m.Key)) {
+			arg, source, ok = m.Key, src, true
 		}
 	}
-	return arg, source
+	return arg, source, ok
 }
 
 // Explain implements [Detector].
@@ -101,8 +102,8 @@ func (d Provenance) Explain(v View) Claim {
 		return d.explainByPeers(v)
 	}
 	ev, n := v.Event, v.Profile.habit(flows)
-	arg, source := untrusted(v)
-	if arg == "" {
+	arg, source, ok := untrusted(v)
+	if !ok {
 		return d.explainUnvouched(v)
 	}
 	from := "untrusted content"

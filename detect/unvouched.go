@@ -9,25 +9,25 @@ import (
 // unvouched returns an argument with a value that nobody in the session vouches for, and
 // where it is from: memory, or the model itself, which may repeat what it was told in another
 // session. It is one of an unknown flow if there is any.
-func unvouched(v View) (arg string, origin event.Origin) {
+func unvouched(v View) (arg string, origin event.Origin, ok bool) {
 	before := v.Profile.habit(flows)
 	for _, m := range v.Event.ArgOrigins {
 		if m.Value != event.FromMemory && m.Value != event.FromModel {
 			continue
 		}
-		if arg == "" || !before.knows(unvouchedItem(v.Event, m.Key, m.Value)) {
-			arg, origin = m.Key, m.Value
+		if !ok || !before.knows(unvouchedItem(v.Event, m.Key, m.Value)) {
+			arg, origin, ok = m.Key, m.Value, true
 		}
 	}
-	return arg, origin
+	return arg, origin, ok
 }
 
 // unsaid is the flow of a value that nobody vouches for, 0 for none, and whether it is odd:
 // it is new to the agent, and so is where the call goes, which surely nobody asked for.
 func unsaid(v View) (item uint64, odd bool) {
 	ev := v.Event
-	arg, origin := unvouched(v)
-	if arg == "" {
+	arg, origin, ok := unvouched(v)
+	if !ok {
 		return 0, false
 	}
 	item = unvouchedItem(ev, arg, origin)
@@ -54,7 +54,7 @@ func strays(v View) bool {
 // explainUnvouched explains a call whose values nobody in the session vouches for.
 func (d Provenance) explainUnvouched(v View) Claim {
 	ev, n := v.Event, v.Profile.habit(flows)
-	arg, origin := unvouched(v)
+	arg, origin, _ := unvouched(v)
 	from := "the model's own words"
 	if origin == event.FromMemory {
 		from = "memory"
