@@ -141,6 +141,29 @@ func TestRecordedTurns(t *testing.T) {
 	w.wantCount(tr.metrics.approvals, "refused", 0)
 }
 
+// TestClockAhead has an operator decide with a clock that is a year ahead: it is not taken, and nor
+// does it stand before what he decides when it is set.
+func TestClockAhead(t *testing.T) {
+	w := newWorld(t)
+	tr := w.triage()
+	log := &decisions{ids: map[string]bool{}}
+	tr.UseOperations(log.take)
+	w.run(tr.Run)
+	op := w.signer(local.OperatorRole)
+	for n, a := range []command.Approval{
+		{Action: command.BaselineID("a"), Agent: "a", Decision: command.Reset, Why: "new duties"},
+		{Action: command.BrakeID(command.Suspend, ""), Kind: command.Suspend, Decision: command.Pull, Why: "wait"},
+	} {
+		a.Time = event.At(time.Now().AddDate(1, 0, 0))
+		w.decideOn(op, a)
+		w.wantCount(tr.metrics.approvals, "late", float64(n+1))
+		a.Time = event.At(time.Now())
+		w.decideOn(op, a)
+		w.wantCount(tr.metrics.approvals, map[command.Decision]string{command.Reset: "reset", command.Pull: "pulled"}[a.Decision], 1)
+	}
+	w.wantCount(tr.metrics.approvals, "duplicate", 0)
+}
+
 // TestExecutorsThatDisagree has one of two trusted executors lie. The first
 // answer stands, the second is not believed, and a person is told.
 func TestExecutorsThatDisagree(t *testing.T) {

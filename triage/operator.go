@@ -49,8 +49,12 @@ func about(a command.Approval) slog.Attr {
 
 // once does what a decision wants that could turn something a second time, once: a message can
 // be recorded, and played again after another decision has turned that back. Of each operator the
-// decisions on one thing are taken in the order in which they were signed.
+// decisions on one thing are taken in the order in which they were signed, and none that was
+// signed by a clock far ahead of ours.
 func (t *Triage) once(ctx context.Context, b *bus, a command.Approval, operator string) (string, error) {
+	if a.Time.Time().Sub(t.now()) > decisionAge { // it would stand before all that is decided until then
+		return "late", nil
+	}
 	key := "spoke." + hash(a.Action, operator)
 	last, rev, err := load[event.Timestamp](ctx, b.records, key)
 	if err != nil {
