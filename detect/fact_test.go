@@ -30,7 +30,7 @@ func TestFactRoundTrip(t *testing.T) {
 
 func TestPackedFactIsTheFact(t *testing.T) {
 	all := []detect.Fact{{}, theft(), full(), {Agent: "a", Time: -1, Latest: 1 << 62, Chain: []string{"", "b"}, Deployed: true}, theft(),
-		{Agent: "bob", Event: strings.Repeat("long", 1<<16)}, theft()} // each in a page that the long one does not fit
+		{Agent: "bob", Event: strings.Repeat("long", 1<<16)}, theft()} // the long one has a page of its own
 	var pages detect.FactPages
 	var packed []detect.PackedFact
 	for i := range all {

@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -13,31 +15,32 @@ import (
 // FactPages hold many facts in little memory, about a quarter of what they take as they are:
 // those that come one after another have most of their texts in common, and in a page a text
 // stands but once. A page goes as a whole, with the last fact in it: facts that come and go one
-// by one would leave gaps between those that stay, which nothing else fits.
+// by one would leave gaps between those that stay, which nothing else fits. A large fact
+// has a page of its own, so that it does not end one that has room for many others.
 // The zero value holds none. It is not for concurrent use.
 type FactPages struct {
 	last   *factPage
 	stands [4096]uint32 // by its hash, where a text stands in the last page, and one more
-	held   int          // facts
-	pinned int          // facts of pages that hold any
+	held   int          // bytes of the facts
+	pinned int          // bytes of the last page, and of all that hold a fact
 }
 
 type factPage struct {
-	text  []byte // as long as it will ever be: what points into it stays where it is
-	facts int
-	held  int // of them
+	text []byte // has all the room it will ever have: what points into it stays where it is
+	held int    // facts
 }
 
 const (
 	factPageSize = 64 << 10
-	fewPinned    = 2000 // facts, a few pages, that are not worth moving the others
-	leastText    = 3    // bytes; to say where a shorter text stands takes as much as itself
+	fewPinned    = 4 * factPageSize // that are not worth moving what is held
+	largeFact    = factPageSize / 4
+	leastText    = 3 // bytes; to say where a shorter text stands takes as much as itself
 )
 
 // A PackedFact is one that [FactPages] hold. The zero value is none.
 type PackedFact struct {
-	page *factPage
-	at   uint32
+	page     *factPage
+	at, size uint32
 }
 
 // The flags of a packed fact.
@@ -75,8 +78,29 @@ func cloneAll(list []string) (all []string) {
 
 // Keep holds f, and what goes with it, until it is dropped. Neither f nor its strings are kept.
 func (p *FactPages) Keep(f *Fact, with []byte) PackedFact {
-	b := p.room(f.packedSize(len(with)))
-	k := PackedFact{p.last, uint32(len(b))}
+	n := f.packedSize(len(with))
+	if n > largeFact {
+		return p.keepAlone(f, with, n)
+	}
+	b := p.room(n)
+	k := PackedFact{page: p.last, at: uint32(len(b))}
+	p.last.text = p.pack(b, f, with)
+	p.last.held++
+	k.size = uint32(len(p.last.text)) - k.at
+	p.held += int(k.size)
+	return k
+}
+
+// keepAlone holds a fact, of so many bytes at most, in a page that has no room for another.
+func (p *FactPages) keepAlone(f *Fact, with []byte, n int) PackedFact {
+	var alone FactPages // knows what stands in that page
+	page := &factPage{text: slices.Clip(bytes.Clone(alone.pack(make([]byte, 0, n), f, with))), held: 1}
+	p.pinned, p.held = p.pinned+len(page.text), p.held+len(page.text)
+	return PackedFact{page: page, size: uint32(len(page.text))}
+}
+
+// pack appends a fact, and what goes with it, to a page.
+func (p *FactPages) pack(b []byte, f *Fact, with []byte) []byte {
 	b = append(b, byte(bit(f.Known)*packedKnown|bit(f.Deployed)*packedDeployed|bit(f.Untrusted)*packedUntrusted|
 		bit(f.Tainted)*packedTainted|bit(f.Astray)*packedAstray))
 	b = binary.AppendVarint(binary.AppendVarint(b, int64(f.Time)), int64(f.Latest-f.Time))
@@ -89,10 +113,7 @@ func (p *FactPages) Keep(f *Fact, with []byte) PackedFact {
 			b = p.appendText(b, s)
 		}
 	}
-	p.last.text = append(binary.AppendUvarint(b, uint64(len(with))), with...)
-	p.last.facts, p.last.held = p.last.facts+1, p.last.held+1
-	p.pinned, p.held = p.pinned+1, p.held+1
-	return k
+	return append(binary.AppendUvarint(b, uint64(len(with))), with...)
 }
 
 // packedSize is how much a fact takes at most.
@@ -115,9 +136,10 @@ func (p *FactPages) room(n int) []byte {
 		return p.last.text
 	}
 	if p.last != nil && p.last.held == 0 {
-		p.pinned -= p.last.facts
+		p.pinned -= factPageSize
 	}
-	p.last = &factPage{text: make([]byte, 0, max(factPageSize, n))}
+	p.last = &factPage{text: make([]byte, 0, factPageSize)}
+	p.pinned += factPageSize
 	clear(p.stands[:])
 	return p.last.text
 }
@@ -139,9 +161,9 @@ func (p *FactPages) appendText(b []byte, s string) []byte {
 
 // Drop says that a fact is not held any more. What was unpacked from it stays valid.
 func (p *FactPages) Drop(k PackedFact) {
-	p.held--
+	p.held -= int(k.size)
 	if k.page.held--; k.page.held == 0 && k.page != p.last {
-		p.pinned -= k.page.facts
+		p.pinned -= cap(k.page.text)
 	}
 }
 
