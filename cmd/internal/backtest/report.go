@@ -67,6 +67,21 @@ func (r *run) report(labels map[string]Label, seconds float64) Report {
 		}
 		return benign
 	}
+	r.countFindings(&rep, class)
+	risked := r.engine.Stats().Risked
+	for _, e := range r.cfg.Rules.Detectors {
+		about := e.About()
+		rep.Risked += risked[about.Slot]
+		rep.RiskedBy[about.Name] = risked[about.Slot]
+	}
+	rep.Groups, rep.Maturity = r.strata(rep.Budget, func(f finding) bool { return class(f.Session) == benign })
+	r.countSessions(&rep, labels, class)
+	rep.BytesPerAgent = r.memory()
+	return rep
+}
+
+// countFindings reports which findings are of which detector, and how many of them are false.
+func (r *run) countFindings(rep *Report, class func(session string) string) {
 	for _, f := range r.found {
 		d := rep.Detectors[f.Detector]
 		d.Findings++
@@ -82,15 +97,11 @@ func (r *run) report(labels map[string]Label, seconds float64) Report {
 	rep.FalsePerDay = float64(rep.False) / math.Max(rep.AgentDays, 1e-9)
 	rep.Realised = rep.FalsePerDay / rep.Budget
 	rep.Interval = intervalOf(rep.False, rep.Budget*rep.AgentDays)
-	risked := r.engine.Stats().Risked
-	for _, e := range r.cfg.Rules.Detectors {
-		about := e.About()
-		rep.Risked += risked[about.Slot]
-		rep.RiskedBy[about.Name] = risked[about.Slot]
-	}
+}
 
-	rep.Groups, rep.Maturity = r.strata(rep.Budget, func(f finding) bool { return class(f.Session) == benign })
-
+// countSessions reports which sessions after the warm-up were alerted, how soon those with an
+// attack, and how well evidence tells classes apart: in all groups, and in each.
+func (r *run) countSessions(rep *Report, labels map[string]Label, class func(session string) string) {
 	all, byGroup := curves{}, map[string]curves{}
 	var delays []float64
 	for id, s := range r.sessions {
@@ -121,8 +132,6 @@ func (r *run) report(labels map[string]Label, seconds float64) Report {
 	}
 	slices.Sort(delays)
 	rep.DelayP50, rep.DelayP99 = at(delays, .5), at(delays, .99)
-	rep.BytesPerAgent = r.memory()
-	return rep
 }
 
 // warmup reports whether a session belongs to the time that was learned from.
