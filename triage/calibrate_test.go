@@ -100,3 +100,18 @@ func TestVerdictCalibrates(t *testing.T) {
 		t.Errorf("%v verdicts are counted as withdrawn, want 4", n)
 	}
 }
+
+// TestMergedMemberKeepsItsTenant merges an incident in which others speak of an agent with one
+// in which it does itself: only the latter knows of which tenant the agent is.
+func TestMergedMemberKeepsItsTenant(t *testing.T) {
+	heard, unheard := member{Agent: "a", Tenant: "acme", Detectors: []string{"first_use"}}, member{Agent: "a", Unheard: []string{"first_use"}}
+	for _, first := range []member{heard, unheard} {
+		i, o := incident{Members: []member{first}}, incident{ID: "later", Members: []member{heard}}
+		if first.Tenant != "" {
+			o.Members[0] = unheard
+		}
+		if i.absorb(&o); len(i.Members) != 1 || i.Members[0].Tenant != "acme" {
+			t.Errorf("merged they are %+v, want one of tenant acme", i.Members)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package triage
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/stakeout-project/stakeout/detect"
@@ -204,6 +205,7 @@ func (i *incident) absorb(o *incident) bool {
 			i.Members[n].Detectors = union(i.Members[n].Detectors, m.Detectors, maxNoted)
 			i.Members[n].Unheard = union(i.Members[n].Unheard, m.Unheard, maxNoted)
 			i.Members[n].Novel = union(i.Members[n].Novel, m.Novel, maxNovel)
+			i.Members[n].Tenant = cmp.Or(m.Tenant, i.Members[n].Tenant)
 		} else {
 			i.Members = append(i.Members, m)
 		}
