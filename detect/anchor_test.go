@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -71,6 +72,61 @@ func TestSlowDrift(t *testing.T) {
 		t.Logf("drift of %.2f sd a day: found %d of %d, %d within %d days, median %d, worst %d", c.drift, len(found), agents, within, c.within, median, worst)
 		if within < c.least || within > c.most {
 			t.Errorf("drift of %.2f sd a day: %d of %d found within %d days, want %d to %d", c.drift, within, agents, c.within, c.least, c.most)
+		}
+	}
+}
+
+// TestSlowDriftInForce has agents drift under the shipped rules, before the whole engine:
+// its level is what the budget leaves on the day, not that of the long run.
+func TestSlowDriftInForce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("judges millions of events")
+	}
+	const agents, from = 50, 14
+	for _, c := range []struct {
+		drift       float64 // standard deviations a day, from day 14 on
+		days        int     // from then
+		least, most int     // agents found within ten days, or alarms where nothing drifts
+	}{{.05, 14, 43, agents}, {0, 100, 0, 28}} { // half of the budget
+		r := rand.New(rand.NewPCG(2, 1))
+		var found []int // days from the beginning of the drift
+		alarms, within := 0, 0
+		for agent := range agents {
+			e := New(DefaultRules())
+			mood, known := 0.0, false
+			for i := range int64(from+c.days) * 500 {
+				day, text := int(i/500), i%500
+				if text == 0 {
+					mood = 0.5*mood + 0.07*math.Sqrt(1-0.25)*r.NormFloat64()
+				}
+				ev := event.Event{ID: fmt.Sprint(i), Agent: fmt.Sprint("writer-", agent), Session: fmt.Sprint(i / 25),
+					Time: start + event.Timestamp((int64(day)*86400+text*100)*1e9), Name: event.ModelCall}
+				ev.OutputTokens = event.Some(int64(math.Exp2(8 + 1.2*(r.NormFloat64()+mood+c.drift*float64(max(day-from, 0))))))
+				for _, f := range e.Observe(&ev, i, event.Source{Topic: "raw", Offset: i}) {
+					if f.Detector != (SlowDrift{}).About().Name {
+						t.Errorf("found %+v, want nothing but the drift", f)
+						continue
+					}
+					alarms++
+					if !known {
+						known, found = true, append(found, day-from)
+					}
+				}
+			}
+		}
+		for _, d := range found {
+			if d <= 10 {
+				within++
+			}
+		}
+		slices.Sort(found)
+		t.Logf("drift of %.2f sd a day: %d alarms in %d agent-days, of %d of %d agents, after %v days", c.drift, alarms, agents*(from+c.days), len(found), agents, found)
+		got := within
+		if c.drift == 0 {
+			got = alarms
+		}
+		if got < c.least || got > c.most {
+			t.Errorf("drift of %.2f sd a day: %d, want %d to %d", c.drift, got, c.least, c.most)
 		}
 	}
 }
