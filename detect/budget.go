@@ -137,7 +137,7 @@ func (p purse) decide(t Test, days float64, watching bool) (level float64, found
 		}
 	case t.P > 0:
 		level = min((have.own+have.common)*stake, restored*p.share)
-		level = max(level, min(float64(have.common-reserve*p.budget)*spare, boldest))
+		level = min(max(level, float64(have.common-reserve*p.budget)*spare), boldest)
 		have = p.spend(have, level)
 		found = t.P <= level
 	default:

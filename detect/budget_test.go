@@ -123,4 +123,12 @@ func TestALevelIsAPartOfAllThereIs(t *testing.T) {
 			t.Errorf("level %v with %g days of the share in the common wealth, and %v risked; want %v of both", level, tt.common, risked, tt.want*share)
 		}
 	}
+	// However large the budget, of which this is all.
+	for _, share := range []float64{0.01, 0.1, 1, 1000} {
+		own, common = firstWealth(share), Wealth(wealthDays*share)
+		level, _, _ := purse{&own, &common, share, share, &risked}.decide(Test{P: 0.5}, 0, false)
+		if level > boldest || level < min(share, boldest) {
+			t.Errorf("level %v at a budget of %v, want at most %v", level, share, boldest)
+		}
+	}
 }
