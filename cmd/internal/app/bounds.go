@@ -11,7 +11,7 @@ type Detection struct {
 	// MaxAgents is how many profiles a partition keeps, of some 2 KB each. Beyond
 	// it the agent seen longest ago is forgotten and learns anew when it comes back.
 	MaxAgents int `koanf:"max_agents"`
-	// MaxEntities is how many shared things a partition keeps, of some 1 KB each.
+	// MaxEntities is how many shared things a partition keeps, most of them of some 0.4 KB.
 	// Beyond it those met longest ago are forgotten.
 	MaxEntities int `koanf:"max_entities"`
 
