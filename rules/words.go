@@ -48,6 +48,8 @@ func wanted(typ string) string {
 		return "a number"
 	case strings.HasPrefix(typ, "int"), strings.HasPrefix(typ, "uint"):
 		return "a whole number"
+	case typ == "command.Kind", typ == "command.Mode", typ == "triage.Severity":
+		return "a word"
 	case typ == "string":
 		return "a text"
 	}
