@@ -122,7 +122,7 @@ func (b *backtesting) run(cmd *cobra.Command, g *global, args []string) (err err
 		}
 		size += n
 	}
-	if err := b.apart(append([]string{g.file, b.cfg.Labels, conf.Rules.Response}, append(files, args...)...)); err != nil {
+	if err := b.apart(conf.Rules.Peers, append([]string{g.file, b.cfg.Labels, conf.Rules.Response}, append(files, args...)...)); err != nil {
 		return err
 	}
 	if b.kafka {
@@ -195,8 +195,9 @@ func (b *backtesting) check(args []string) error {
 }
 
 // apart refuses to write over a file that is read, such as the logs where --findings has none.
-func (b *backtesting) apart(read []string) error {
-	if err := input.Apart(b.findings, read...); err != nil {
+// The peers in force are read before those that are learned take their place.
+func (b *backtesting) apart(inForce string, read []string) error {
+	if err := input.Apart(b.findings, append(read, inForce)...); err != nil {
 		return fmt.Errorf("--findings: %w", err)
 	}
 	if err := input.Apart(b.peers, append(read, b.findings)...); err != nil {

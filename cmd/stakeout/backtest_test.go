@@ -85,6 +85,7 @@ func TestNothingIsWrittenOver(t *testing.T) {
 	for _, args := range [][]string{
 		{"backtest", "--findings", f.file, f.file}, {"backtest", "--findings", link, f.file}, {"backtest", "--peers", f.file, f.file},
 		{"backtest", "--set", "rules.detection=" + file, "--findings", file, f.file}, {"backtest", "--findings", fresh, "--peers", fresh, f.file},
+		{"backtest", "--warmup-until", "2026-01-05T12:00:00Z", "--set", "rules.peers=" + file, "--findings", file, f.file},
 		{"simulate", "--out", fresh, "--labels", fresh},
 	} {
 		if r := stakeout(t, args...); r.code != 1 || r.out != "" || !strings.Contains(r.err, "would be written over, want another file") {
