@@ -130,7 +130,7 @@ func TestLargeFactsLeaveNoRoomBehind(t *testing.T) {
 	for _, size := range []int{10 << 10, 20 << 10, 70 << 10} {
 		pages := &FactPages{}
 		var held []PackedFact
-		for i := range 3000 {
+		for i := range 1000 {
 			small, large := Fact{Kind: CredentialFact, Agent: "a", Event: fmt.Sprint(i)}, Fact{Kind: CredentialFact, Agent: "a", Event: "e"}
 			large.Chain = []string{fmt.Sprint(i, strings.Repeat("x", size))}
 			held = append(held, pages.Keep(&small, nil))
