@@ -157,7 +157,7 @@ func (a *Anchors) test(at event.Timestamp) (p float64, which int) {
 	}
 	for i := range a.of {
 		s := &a.of[i]
-		if a.days[i] < anchorDays || !s.full(a.days[i]) || a.moved>>i&1 != 0 {
+		if !a.asks(i) {
 			continue
 		}
 		up, down := s.next(i)
@@ -166,6 +166,16 @@ func (a *Anchors) test(at event.Timestamp) (p float64, which int) {
 		}
 	}
 	return p, which
+}
+
+// asks reports whether a statistic that was not reported yet has an anchor, and today enough to be held against it.
+func (a *Anchors) asks(i int) bool {
+	return a.days[i] >= anchorDays && a.of[i].full(a.days[i]) && a.moved>>i&1 == 0
+}
+
+// due reports whether a day closes that moves a statistic.
+func (a *Anchors) due(at event.Timestamp) bool {
+	return a.closes(at) && (a.asks(0) || a.asks(1))
 }
 
 // report notes that what test found is reported.

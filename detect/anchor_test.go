@@ -76,6 +76,28 @@ func TestSlowDrift(t *testing.T) {
 	}
 }
 
+// TestADayThatStandsStillIsPaidFor has the days of an agent be as its fortnight was: the question is
+// asked once of each that closes, whatever the answer.
+func TestADayThatStandsStillIsPaidFor(t *testing.T) {
+	e := New(DefaultRules())
+	slot := SlowDrift{}.About().Slot
+	risked := 0.0
+	for day := range anchorDays + 5 {
+		for text := range 50 {
+			ev := event.Event{ID: fmt.Sprint(day, " ", text), Agent: "a", Name: event.ModelCall, OutputTokens: event.Some(int64(200)),
+				Time: start + event.Timestamp((int64(day)*86400+int64(text)*100)*1e9)}
+			if found := e.Observe(&ev, int64(day*50+text), event.Source{}); len(found) > 0 {
+				t.Fatalf("day %d: found %+v of an agent that is as ever", day, found)
+			}
+			now := e.Stats().Risked[slot]
+			if asked := text == 0 && day > anchorDays; asked != (now > risked) {
+				t.Errorf("day %d, text %d: %v risked, and %v before; want more %t", day, text, now, risked, asked)
+			}
+			risked = now
+		}
+	}
+}
+
 // TestSlowDriftInForce has agents drift under the shipped rules, before the whole engine:
 // its level is what the budget leaves on the day, not that of the long run.
 func TestSlowDriftInForce(t *testing.T) {

@@ -18,12 +18,14 @@ func (d SlowDrift) About() About {
 		ASI:    []string{"ASI03", "ASI10"}, ATLAS: []string{"AML.T0053"}}
 }
 
-// Judge implements [Detector]. It asks once a day, of the first event of the next.
+// Judge implements [Detector]. It asks once a day, of the first event of the next, and pays
+// for that also where nothing speaks for a drift: else it would choose by the answer what it pays for.
 func (d SlowDrift) Judge(v View) Test {
-	p, _ := v.Profile.anchors.test(v.Event.Time)
-	if p == 1 {
+	a := &v.Profile.anchors
+	if !a.due(v.Event.Time) {
 		return Test{}
 	}
+	p, _ := a.test(v.Event.Time)
 	return Test{P: p}
 }
 
