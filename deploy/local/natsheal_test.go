@@ -9,10 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestAilmentLeavesStreamsThatAreMade looks at a real server while the directory of a stream is
-// there and the stream is not, as it is while one is made.
-func TestAilmentLeavesStreamsThatAreMade(t *testing.T) {
-	dir := t.TempDir()
+// withStream starts a server in dir that has one stream.
+func withStream(t *testing.T, dir string) (*NATS, jetstream.JetStream) {
+	t.Helper()
 	n := startNATS(t, dir)
 	nc, _ := connect(t, n, TriageRole)
 	js, err := jetstream.New(nc)
@@ -22,6 +21,14 @@ func TestAilmentLeavesStreamsThatAreMade(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ACTIONS", Subjects: []string{"stakeout.action.>"}}); err != nil {
 		t.Fatal(err)
 	}
+	return n, js
+}
+
+// TestAilmentLeavesStreamsThatAreMade looks at a real server while the directory of a stream is
+// there and the stream is not, as it is while one is made.
+func TestAilmentLeavesStreamsThatAreMade(t *testing.T) {
+	dir := t.TempDir()
+	n, _ := withStream(t, dir)
 	a := ailment{patience: patience}
 	if a.look(n.server.Healthz(nil)) || a.reason != "" {
 		t.Fatalf("a server that is well: %+v", a)
@@ -53,15 +60,7 @@ func TestAilmentLeavesStreamsThatAreMade(t *testing.T) {
 // TestAilmentIsTreated has JetStream off: it is opened again, and what was in it is there.
 func TestAilmentIsTreated(t *testing.T) {
 	dir := t.TempDir()
-	n := startNATS(t, dir)
-	nc, _ := connect(t, n, TriageRole)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ACTIONS", Subjects: []string{"stakeout.action.>"}}); err != nil {
-		t.Fatal(err)
-	}
+	n, js := withStream(t, dir)
 	n.stop() // we look ourselves
 	n.healer.Wait()
 	if err := n.server.ShutdownJetStream(); err != nil {
