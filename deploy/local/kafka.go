@@ -85,7 +85,7 @@ func StartKafka(cfg KafkaConfig, log *slog.Logger) (_ *Kafka, err error) {
 		if k.lock, err = Lock(cfg.Dir); err != nil {
 			return nil, err
 		}
-		if err := repairIndexes(cfg.Dir); err != nil {
+		if err := errors.Join(repairIndexes(cfg.Dir), repairSequences(cfg.Dir)); err != nil {
 			return nil, err
 		}
 	}
