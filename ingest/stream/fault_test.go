@@ -101,6 +101,7 @@ func TestProduceGivenUp(t *testing.T) {
 	p := testProducer(t, c)
 	for i := range 20 {
 		release := make(chan struct{})
+		var fault *kfake.FaultHandle
 		if i%2 == 0 { // before the broker has stored it
 			cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 				cluster.DropControl()
@@ -108,7 +109,8 @@ func TestProduceGivenUp(t *testing.T) {
 				return nil, nil, false
 			})
 		} else { // after
-			cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: kerr.RequestTimedOut})
+			// Of every request until then: one that was given up before may come only now.
+			fault = cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: kerr.RequestTimedOut, Count: -1})
 		}
 		p.Append(topic, 0, nil, fmt.Append(nil, i))
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -117,6 +119,9 @@ func TestProduceGivenUp(t *testing.T) {
 		}
 		cancel()
 		close(release)
+		if fault != nil {
+			fault.Remove()
+		}
 		if p.Buffered() == 0 {
 			t.Error("Buffered = 0 after a Flush that was given up")
 		}
