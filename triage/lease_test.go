@@ -161,6 +161,7 @@ func TestRevocationHasNoUndo(t *testing.T) {
 	if w.idp.Active(token) {
 		t.Error("the token is active again")
 	}
+	w.wantStatuses(command.RevokeToken, "a", "commanded verified undone")
 	if got := w.history().details(command.RevokeToken, "a"); !strings.Contains(got, "the token stays revoked") {
 		t.Errorf("details are %q", got)
 	}
