@@ -104,10 +104,7 @@ func TestCrash(t *testing.T) {
 	t.Parallel() // half a minute of it is waiting
 	f := simulated(t, 40, 16, "--seed", "9", "--threats", "privilege-drift,confused-deputy,memory-poisoning")
 	dir := filepath.Join(t.TempDir(), "data")
-	config := stable(t, dir)
-	// A kill may part a request: some of its lines are in the log, the others come when the broker is back.
-	config["detect"] = settings{"settle": "5s"}
-	file := config.write(t)
+	file := stable(t, dir).write(t)
 	p := upWith(t, file, dir)
 	acknowledged := p.shipping(f.file)
 	for i := range 4 {
